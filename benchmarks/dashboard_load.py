@@ -57,8 +57,8 @@ PAGES = {
     "candidate's learning curve": "/candidates/LAST/curve.json",
     "lineage of the best 8": "/lineage",
     "lineage of the best 32": "/lineage?top=32",
-    "kinds of edits": "/operators",
-    "kinds of edits, figure": "/operators.json",
+    "kinds of edits": "/edits",
+    "kinds of edits, figure": "/edits.json",
     "comparison": "../../compare",
 }
 

@@ -1,7 +1,7 @@
-"""The dashboard: a local web server that shows runs in a browser, also while they are being written.
+"""The dashboard: a local web server that shows runs in a browser, also while a search writes them.
 
-A page is a module with a function `routes()`; it turns a `Request` into a `Response` and knows nothing of the web
-server. `server` is the only module that imports one.
+A page is a module with a function `routes()`. A page turns a `Request` into a `Response` and does not depend on a web
+server. Only the module `server` imports a web framework.
 """
 
 __all__ = [

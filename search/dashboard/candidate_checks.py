@@ -1,4 +1,4 @@
-"""Checks of one candidate: that it does not see the future, and that its gain is more than luck."""
+"""Checks of one candidate: whether its model sees later tokens, and whether its gain exceeds the noise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Check:
 
     Attributes:
         name: what was checked.
-        state: `passed`, `failed`, `open` if it was not done, or not often enough, `noted` if it has no verdict.
+        state: `passed`, `failed`, `open` if the check was not done, or not often enough, `noted` if it has no verdict.
         sentence: the result.
     """
 
@@ -40,16 +40,16 @@ class Check:
 def candidate_checks(
     candidate: Candidate, rows: CandidateRows, trainings: Sequence[Evaluation], ladder: Ladder | None
 ) -> list[Check]:
-    """Return the checks of a candidate in the order in which they are done.
+    """Return the checks of a candidate, in the order in which a run makes them.
 
     Args:
         candidate: the candidate.
         rows: results of the candidate and its ancestors.
-        trainings: evaluations of its trainings in the search.
-        ladder: retrainings at other scales, if there are any.
+        trainings: evaluations of the candidate's trainings in the search.
+        ladder: retrainings at other scales; None without any.
     """
     row = rows.row(candidate.id)
-    checks = [_causality(candidate), *_probes(trainings)]
+    checks = [_causality(candidate, rows), *_probes(trainings)]
     if row is not None and candidate.id != BASELINE_ID:
         checks.append(_noise(row, rows))
     if row is not None:
@@ -61,30 +61,36 @@ def candidate_checks(
     return [*checks, *_scales(candidate.id, ladder, confirmed)]
 
 
-def _causality(candidate: Candidate) -> Check:
-    if candidate.parent is None:
-        return Check("causality", "noted", "given to the search, which checked it when it started")
+def _causality(candidate: Candidate, rows: CandidateRows) -> Check:
+    if candidate.id == BASELINE_ID:
+        return Check("causality", "noted", "given to the search as the baseline")
+    if candidate.id in rows.initial_programs:
+        return Check("causality", "passed", "an initial program, checked before the search started")
     return Check(
         "causality",
         "passed",
-        "proved from the program that no position sees a later one, and tested on a block in float64",
+        "no position sees a later one: proved from the program, and tested on a block in float64",
     )
 
 
 def _probes(trainings: Sequence[Evaluation]) -> list[Check]:
-    """Return the check by probes of the trained models, worded like the run's totals."""
+    """Return the checks by probes of the language models, in the words of the run's totals."""
     totals = count_leak_checks(trainings, 1)
     if totals.refused:
         reasons = ", ".join(f"{reason} {count}" for reason, count in totals.refused.items())
         return [Check("leaks", "failed", f"refused by a probe of its model: {reasons}")]
     if not totals.probed:
-        return [Check("leaks", "open", "no model of it has been probed yet")]
+        return [Check("leaks", "open", "none of its models has been probed yet")]
     checks = [
-        Check("leaks before training", "passed", f"later tokens and other texts moved no logit: {totals.probed} probed")
+        Check(
+            "leaks before training",
+            "passed",
+            f"later tokens and other texts moved no logit of {pluralize(totals.probed, 'probed model')}",
+        )
     ]
     if totals.moved_logits is not None:
-        moved = f"they moved the logits of {pluralize(totals.rechecked, 'trained model')} by {totals.moved_logits:.1g}"
-        checks.append(Check("leaks after training", "passed", f"{moved} at most"))
+        moved = f"later tokens and other texts moved the logits of {pluralize(totals.rechecked, 'trained model')}"
+        checks.append(Check("leaks after training", "passed", f"{moved} by at most {totals.moved_logits:.1g}"))
     if totals.quarantined:
         reason = next(each.quarantine for each in trainings if each.quarantine)
         checks.append(Check("implausible loss", "noted", reason))
@@ -111,8 +117,8 @@ def _repeats(row: LeaderboardRow) -> Check:
 
 def _confirmation(confirmed: Confirmation | None) -> Check:
     if confirmed is None:
-        done = "not retrained with fresh random seeds and scored on the test text, as primer-search confirm does"
-        return Check("confirmation", "open", done)
+        missing = "not yet retrained with fresh random seeds and scored on the test text: use primer-search confirm"
+        return Check("confirmation", "open", missing)
     views = [
         f"{format_estimate(estimate)} bits/byte {view}".strip()
         for view, estimate in confirmed.views.items()
@@ -127,7 +133,7 @@ def _state(confirmed: Confirmation) -> State:
 
 
 def _scales(candidate_id: int, ladder: Ladder | None, own: Confirmation | None) -> list[Check]:
-    """Return the results at other model sizes than the run's, whose result is `own`."""
+    """Return the results at other model sizes than the run's; `own` is the result at the run's size."""
     if ladder is None:
         return [Check("other model sizes", "open", "not retrained in a larger model")]
     checks = []

@@ -1,4 +1,4 @@
-"""Figures of one candidate, its learning curve and its layers, and its downloads: DNA, Flax source and drawing."""
+"""Figures of one candidate (learning curves, analysis of its layers) and downloads (DNA, Flax source, drawing)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .requests import NotFoundError, Request, Response, Route, download, json_re
 __all__ = ["find_candidate", "routes"]
 
 REFERENCE = "PRIMER_EZ"
-"""Program whose curve is also shown, if the run retrained it."""
+"""Library program whose learning curve is also shown, if the run retrained it."""
 
 _SMALL = {"size": 13}
 
 
 def routes() -> list[Route]:
-    """Return the figure and the downloads of each candidate."""
+    """Return the figures and the downloads of each candidate."""
     page = "/runs/{run}/candidates/{candidate}"
     return [
         Route(f"{page}/curve.json", _curve),
@@ -41,10 +41,10 @@ def routes() -> list[Route]:
 
 
 def find_candidate(request: Request, store: StoreReader) -> Candidate:
-    """Return the candidate in the path.
+    """Return the candidate that the URL names.
 
     Raises:
-        NotFoundError: the run does not have it.
+        NotFoundError: the run does not have this candidate.
     """
     try:
         return store.candidate(request.id_in_path("candidate"))
@@ -97,7 +97,7 @@ def _analysis(request: Request) -> Response:
         candidate = find_candidate(request, store)
     analysis = read_analysis(request.run.directory.weights(candidate.id))
     if analysis is None:
-        raise NotFoundError(f"{candidate_name(candidate.id)} has no analysis; `primer-search analyze` makes it")
+        raise NotFoundError(f"{candidate_name(candidate.id)} has no analysis: run `primer-search analyze`")
     return json_response(analysis_figure(analysis))
 
 
@@ -126,7 +126,7 @@ def _weights_curves(request: Request) -> Response:
 
 
 def _traces(name: str, trainings: Iterable[Evaluation], color: str, dash: str, symbol: str) -> list[dict[str, Any]]:
-    """Return the curves of one program, a line for each training; they share one entry of the legend."""
+    """Return the curves of one program: one line for each training, and one entry of the legend for all."""
     curves = [points for each in trainings if (points := validation_points(each))]
     width = 2.2 if len(curves) < 3 else 1.2
     return [

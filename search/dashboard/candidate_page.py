@@ -1,4 +1,4 @@
-"""The page of one candidate: its program, what it changed, its curves, what was checked, where it came from."""
+"""The page of one candidate: its program, its changes, its learning curves, its checks and its ancestry."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ __all__ = ["routes"]
 LONGEST_ANCESTRY = 40
 """Number of edits shown, newest first; a long search has candidates with thousands."""
 
-WIDEST_BESIDE = 760.0
-"""Largest width of a drawing, in pixels, that has room beside the text on a wide page."""
+WIDEST_COLUMN = 760.0
+"""Largest width, in pixels, of a drawing next to the text. A wider drawing is placed below the text."""
 
 
 def routes() -> list[Route]:
@@ -53,15 +53,15 @@ class _Detail:
 
     Attributes:
         candidate: the candidate.
-        others: programs that it can be compared with, `baseline` and `parent`.
-        rows: its results and those of its ancestors.
-        lineage: its newest edits, the oldest of them first.
-        older: number of edits before these.
-        beginning: start of all its edits, as text.
-        trainings: its trainings in the search.
+        others: programs with which the page can compare the candidate, by name: `baseline` and `parent`.
+        rows: results of the candidate and of its ancestors.
+        lineage: the candidate's newest edits, oldest first.
+        older: number of edits before those in `lineage`.
+        beginning: program that the first of all its edits was made to, as text.
+        trainings: the candidate's trainings in the search.
         ladder: retrainings at other scales.
         read: share of the run that the results cover.
-        priced: whether the run compares programs also at equal time.
+        priced: whether the run also compares programs at equal time.
     """
 
     candidate: Candidate
@@ -105,7 +105,7 @@ def _candidate(request: Request) -> Response:
         against=against,
         shown=shown,
         graph=graph,
-        wide=_width(graph) > WIDEST_BESIDE,
+        wide=_width(graph) > WIDEST_COLUMN,
         listing=format_program(dna),
         difference=[(line[:1], line) for line in format_difference(other, dna).splitlines()] if other else [],
         checks=candidate_checks(detail.candidate, detail.rows, detail.trainings, detail.ladder),
@@ -154,10 +154,10 @@ def _read_detail(request: Request, digest: RunDigest, store: StoreReader) -> _De
 
 
 def _headline(detail: _Detail) -> str:
-    """Return the result in one sentence, the claim of the leaderboard."""
+    """Return the result in one sentence, with the verdict of the leaderboard."""
     row = detail.row
     if detail.candidate.id == BASELINE_ID:
-        return "the program that all others are measured by"
+        return "the program that all others are compared with"
     if row is None:
         return "no result yet"
     if row.delta_nats is None or row.loss_nats is None:
@@ -177,7 +177,7 @@ def _headline(detail: _Detail) -> str:
 
 
 def _retrained_rank(detail: _Detail) -> int | None:
-    """Return the place among the retrained candidates, without the baseline; None if it was not retrained."""
+    """Return the rank among the retrained candidates, without the baseline; None if it was not retrained."""
     retrained = list(retrained_candidates(detail.rows.confirmed))
     return retrained.index(detail.candidate.id) + 1 if detail.candidate.id in retrained else None
 
@@ -209,7 +209,7 @@ def _width(graph: str) -> float:
 
 
 def _ancestor(step: LineageStep, rows: CandidateRows) -> dict[str, Any]:
-    """Return a line of the ancestry."""
+    """Return a row of the table of ancestors."""
     number, row = step.candidate_id, rows.row(step.candidate_id)
     parent = rows.ancestry[number].parent
     gain = edit_gain(row, None if parent is None else rows.row(parent), rows.baseline.noise_nats)

@@ -1,7 +1,7 @@
-"""The Flax source of a candidate, made on demand by a separate process.
+"""The Flax source of a candidate, exported on demand by a separate process.
 
-Making it compiles the block and checks it against the program, which takes seconds and several hundred megabytes of
-JAX. The server has neither to spare, so a process does it, one at a time, and the last few results are kept.
+The export compiles the block and compares it with the program. This takes seconds and, for JAX, several hundred
+megabytes. A separate process does it, one at a time, so the server stays small and fast. The last few sources are kept.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ __all__ = ["candidate_source"]
 
 TIMEOUT_SECONDS = 300.0
 KEPT = 16
+"""Number of exported sources that the server keeps in memory."""
 
-_making = Lock()
+_exporting = Lock()
 _kept: OrderedDict[tuple[Path, int, str], str] = OrderedDict()
 
 
@@ -34,11 +35,11 @@ def candidate_source(run: Path, candidate_id: int, api: str) -> str:
         api: Flax API, `nnx` or `linen`.
 
     Raises:
-        WorkFailedError: the source could not be made.
-        UsageError: another one is being made for a long time.
+        WorkFailedError: the export failed.
+        UsageError: another export is still running after `TIMEOUT_SECONDS`.
     """
     key = (run, candidate_id, api)
-    if not _making.acquire(timeout=TIMEOUT_SECONDS):
+    if not _exporting.acquire(timeout=TIMEOUT_SECONDS):
         raise UsageError("another block is being exported: try again in a minute")
     try:
         if key not in _kept:
@@ -47,7 +48,7 @@ def candidate_source(run: Path, candidate_id: int, api: str) -> str:
                 _kept.popitem(last=False)
         return _kept[key]
     finally:
-        _making.release()
+        _exporting.release()
 
 
 def _export(run: Path, candidate_id: int, api: str) -> str:
@@ -67,7 +68,7 @@ def _export(run: Path, candidate_id: int, api: str) -> str:
             )
         except subprocess.TimeoutExpired:
             raise WorkFailedError(
-                f"exporting candidate {candidate_id} took longer than {TIMEOUT_SECONDS:g} s: use primer-search export"
+                f"exporting candidate {candidate_id} took longer than {TIMEOUT_SECONDS:g} s: run primer-search export"
             ) from None
         if ended.returncode or not path.exists():
             reason = ended.stderr.strip().splitlines()[-1:] or ["no reason given"]

@@ -1,4 +1,4 @@
-"""Several runs side by side: their best so far, their conditions and their results."""
+"""Comparison of several runs: their best losses so far, their conditions and their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOSSES = {"difference": "against each run's own baseline", "loss": "loss"}
 
 
 def routes() -> list[Route]:
-    """Return the comparison of the served runs, its figure, and the state that it polls."""
+    """Return the page that compares the served runs, its figure, and the state that the page polls."""
     return [
         Route("/compare", _compare),
         Route("/compare/progress.json", _progress),
@@ -94,7 +94,7 @@ def _row(run: ServedRun, digest: RunDigest, board: Leaderboard) -> dict[str, Any
 
 
 def _differing(manifests: dict[str, dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Return the conditions that are not the same in all runs, with the value of each run."""
+    """Return the conditions that differ between the runs, with the value in each run."""
     known = {
         "text": lambda each: str(each.get("dataset_hash", "?"))[:12],
         **{
@@ -109,7 +109,7 @@ def _differing(manifests: dict[str, dict[str, Any]]) -> list[tuple[str, list[str
 
 
 def _settings(manifests: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return section and key of the settings on which the losses of a run depend."""
+    """Return section and key of each setting on which the losses of a run depend."""
     sections = ("model", "trial", "optimizer")
     return sorted(
         {

@@ -1,4 +1,4 @@
-"""Kinds of edit and their gains: totals by kind, as a table and a figure."""
+"""Kinds of edits and their gains: totals by kind, as a table and a figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["routes"]
 
 
 def routes() -> list[Route]:
-    """Return the totals of each run, and their figure."""
+    """Return the page of edits of each run, and its figure."""
     return [Route("/runs/{run}/edits", _edits), Route("/runs/{run}/edits.json", _figure)]
 
 
@@ -31,13 +31,13 @@ def _edits(request: Request) -> Response:
 
 
 def _figure(request: Request) -> Response:
-    """Return the outcomes of the new programs, and the shares of improved ones, one bar for each kind."""
+    """Return the outcomes of the new programs, stacked in one bar for each kind of edit."""
     with request.run.digest() as (digest, _):
         totals = edit_kind_totals(digest)[::-1]
     kinds = [each.kind for each in totals]
-    fates = (
+    outcomes = (
         ("improved on its parent", [each.improved for each in totals], "var(--blue)", ""),
-        ("trained in full, no better", [each.full - each.improved for each in totals], "var(--pale-gray)", "/"),
+        ("trained in full, not improved", [each.full - each.improved for each in totals], "var(--pale-gray)", "/"),
         ("stopped at a hurdle", [each.stopped for each in totals], "var(--line)", ""),
         ("failed", [each.failed for each in totals], "var(--red)", "x"),
         ("no result yet", [each.waiting for each in totals], "var(--card)", "."),
@@ -56,7 +56,7 @@ def _figure(request: Request) -> Response:
             },
             "hovertemplate": f"%{{y}}: %{{x}} {name}<extra></extra>",
         }
-        for name, counts, color, shape in fates
+        for name, counts, color, shape in outcomes
         if any(counts)
     ]
     layout = {

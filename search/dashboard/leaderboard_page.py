@@ -1,4 +1,4 @@
-"""The leaderboard of a run: sorted, filtered, page by page, with the Pareto front of loss against a cost."""
+"""The leaderboard of a run, sorted, filtered and in pages, with the Pareto front of loss against a cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LAST_PAGE = 10**6
 _LONGEST_TEXT = 100
 _FRONT_MARKS = 800
 _EDITS = 2
-"""Edits shown of each candidate, the newest."""
+"""Number of edits shown of each candidate, newest first."""
 
 _STATUS_WORDS = {
     "all": "all with a result",
@@ -38,7 +38,7 @@ _COST_WORDS = {"step": "step time, ms", "parameters": "parameters", "memory": "p
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column: title, key of its cell in `leaderboard_cells`, and the sort that its title links to."""
+    """A column: title, key of its cell in `leaderboard_cells`, sort order that its title links to, and small print."""
 
     title: str
     cell: str
@@ -106,11 +106,11 @@ def _front(request: Request) -> Response:
 
 
 def _query(request: Request) -> tuple[RowQuery, int]:
-    """Return the selection of rows that the address describes, and the number of the page."""
+    """Return the selection of rows that the URL describes, and the number of the page."""
     page = request.number("page", 1, 1, _LAST_PAGE)
     text = request.query.get("text", "").strip()
     if len(text) > _LONGEST_TEXT:
-        raise UsageError(f"text in the address has {len(text)} letters: give at most {_LONGEST_TEXT}")
+        raise UsageError(f"text in the address has {len(text)} characters: give at most {_LONGEST_TEXT}")
     step = request.query.get("step_ms", "").strip()
     try:
         longest = float(step) if step else None

@@ -1,4 +1,4 @@
-"""The tree of the winners: the ancestors of the best candidates, and what each edit brought."""
+"""The lineage of the best candidates: a tree of their ancestors, and the gain of each edit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .requests import Request, Response, Route, download
 __all__ = ["routes"]
 
 TOP, LARGEST = 8, 40
-"""Number of best candidates: the default, and the largest."""
+"""Number of best candidates in the tree: the default, and the maximum."""
 
 
 def routes() -> list[Route]:

@@ -1,4 +1,4 @@
-"""The overview of a run, its figure of progress, the state that pages poll, and the start page."""
+"""The overview of a run, its progress figure, the state that pages poll, and the start page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .requests import Request, Response, Route, json_response
 __all__ = ["routes"]
 
 _FACTS = ("baseline", "words", "initial programs", "checks", "cost")
-"""Facts of `run_facts` that need no other rows than the best; the page has the others as tables."""
+"""Facts of `run_facts` that need only the best rows. The page shows the other facts as tables."""
 
 _QUESTIONS = {
     "program": "what it changed",
@@ -37,7 +37,7 @@ _QUESTIONS = {
 
 _WORDS = {
     "ok": "trained in full",
-    "unchanged": "left the program as it was",
+    "unchanged": "left the program unchanged",
     "same_structure": "known structure",
     "same_function": "known function",
 }
@@ -54,9 +54,9 @@ def routes() -> list[Route]:
 
 
 def _start(request: Request) -> Response:
-    """Lead to the only run, or to the comparison of several."""
-    place = "/compare" if len(request.runs) > 1 else f"/runs/{next(iter(request.runs))}"
-    return Response("", status=307, headers={"Location": place})
+    """Redirect to the only run, or to the comparison of several runs."""
+    location = "/compare" if len(request.runs) > 1 else f"/runs/{next(iter(request.runs))}"
+    return Response("", status=307, headers={"Location": location})
 
 
 def _overview(request: Request) -> Response:
@@ -91,14 +91,14 @@ def _progress(request: Request) -> Response:
 
 
 def _state(request: Request) -> Response:
-    """Answer whether anything has changed; it costs one look-up."""
+    """Return the state by which a page notices changes of the run. It costs one look-up."""
     with request.run.read() as store:
         last = store.last_sequence()
     return json_response({"last": last, "read": request.run.events_read, "running": request.run.running})
 
 
 def _tiles(board: Leaderboard, digest: RunDigest, running: bool, better: int) -> list[tuple[str, str, str]]:
-    """Return name, value and remark of the figures at the top."""
+    """Return name, value and remark of each key figure at the top of the page."""
     totals, best, baseline = board.totals, best_row(board.rows), board.baseline
     noise = "" if baseline.noise_nats is None else f"± {baseline.noise_nats:.4f} noise, n={baseline.trials}"
     tiles = [("baseline, nats", format_number(baseline.loss_nats), noise)]
@@ -127,7 +127,7 @@ def _confirmed(board: Leaderboard) -> str:
 def _time_left(digest: RunDigest, running: bool) -> tuple[str, str, str]:
     budget, session = float(digest.manifest.get("budget_seconds") or 0.0), digest.account.session
     if session is None or not budget:
-        return ("time left", "–", "the run has no budget of time")
+        return ("time left", "–", "the run has no time budget")
     since = max(time.time() - session.end, 0.0) if running else 0.0
     left = max(budget - digest.account.elapsed_seconds - since, 0.0)
     return (
@@ -138,7 +138,7 @@ def _time_left(digest: RunDigest, running: bool) -> tuple[str, str, str]:
 
 
 def _bars(counts: Iterable[tuple[str, int]], total: int) -> list[tuple[str, int, float]]:
-    """Return name, count and share of the total."""
+    """Return name, count and share of the total, for each of the counts."""
     return [
         (_WORDS.get(name, name.replace("_", " ").replace(":", ": ")), count, count / max(total, 1))
         for name, count in counts
@@ -146,7 +146,7 @@ def _bars(counts: Iterable[tuple[str, int]], total: int) -> list[tuple[str, int,
 
 
 def _survival(digest: RunDigest) -> list[tuple[str, int, float, int]]:
-    """Return name, trainings that reached it, share of all, and trainings stopped there, of each hurdle."""
+    """Return for each hurdle: name, trainings that reached it, their share of all, and trainings that it stopped."""
     whole = max(digest.survival.trainings, 1)
     return [
         (
@@ -176,7 +176,7 @@ def _funnel(board: Leaderboard, better: int) -> list[tuple[str, int, float]]:
 
 
 def _refused(board: Leaderboard) -> list[tuple[str, int]]:
-    """Return why mutations gave no new program, the most frequent reason first."""
+    """Return the reasons why mutations gave no new program, with counts, most frequent first."""
     counts = count_proposals(board.totals.proposals)
     invalid = {f"invalid: {name.replace('_', ' ')}": count for name, count in counts.invalid.items()}
     known = {_WORDS.get(name, name.replace("_", " ")): count for name, count in counts.known.items()}

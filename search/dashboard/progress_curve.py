@@ -1,4 +1,4 @@
-"""Figures of progress: the best loss so far of one run or of several, as data for plotly."""
+"""Progress figures: the best loss so far of one run or of several runs, as data for plotly."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..results.digest.run_digest import RunDigest
 __all__ = ["AXES", "comparison_figure", "overview_figure"]
 
 AXES = {"time": "minutes of search", "candidates": "trainings of candidates"}
-"""Quantities that progress can be drawn against, with the title of the axis."""
+"""Quantities of the horizontal axis, each with the title of the axis."""
 
 _MOST_MARKS = 1200
-"""Largest number of marks of each kind; of more trainings, every second or every n-th one is drawn."""
+"""Largest number of marks of each kind. With more trainings, only every second or every n-th one is drawn."""
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _COLORS = ("blue", "orange", "green", "purple", "red", "gray")
 
 
 def overview_figure(digest: RunDigest, axis: str) -> dict[str, Any]:
-    """Return the trainings of a run, its best so far, and the baseline with its noise."""
+    """Return the figure of one run: its trainings, its best loss so far, and the baseline with its noise."""
     stopped, full, controls = _thinned_points(digest.losses, axis)
     end = _end(digest.losses, axis)
     line = _best_so_far(digest, axis, end)
@@ -49,7 +49,7 @@ def overview_figure(digest: RunDigest, axis: str) -> dict[str, Any]:
 
 
 def comparison_figure(digests: Mapping[str, RunDigest], axis: str, relative: bool) -> dict[str, Any]:
-    """Return the best so far of several runs, by name; `relative` subtracts each run's own baseline."""
+    """Return the figure of several runs: the best loss so far of each; `relative` subtracts the run's own baseline."""
     traces = []
     for place, (name, digest) in enumerate(digests.items()):
         mean = digest.baseline.loss_nats
@@ -76,7 +76,7 @@ def comparison_figure(digests: Mapping[str, RunDigest], axis: str, relative: boo
 
 
 def _axis_values(history: LossHistory, axis: str) -> Iterator[float]:
-    """Iterate over the values of all trainings on the axis."""
+    """Return the position of each training on the axis."""
     return (seconds / 60.0 for seconds in history.seconds) if axis == "time" else map(float, history.trainings)
 
 
@@ -85,7 +85,7 @@ def _end(history: LossHistory, axis: str) -> float:
 
 
 def _thinned_points(history: LossHistory, axis: str) -> tuple[list[Point], list[Point], list[Point]]:
-    """Return the trainings that were stopped, those in full, and those of the baseline: at most `_MOST_MARKS` each."""
+    """Return the stopped trainings, the full ones and those of the baseline, at most `_MOST_MARKS` of each."""
     values = list(_axis_values(history, axis))
     groups: tuple[list[int], list[int], list[int]] = ([], [], [])
     for place, (number, hurdle) in enumerate(zip(history.candidates, history.hurdles, strict=True)):
@@ -101,7 +101,7 @@ def _thinned_points(history: LossHistory, axis: str) -> tuple[list[Point], list[
 
 
 def _best_so_far(digest: RunDigest, axis: str, end: float) -> list[tuple[float, float]]:
-    """Return the steps of the best loss; the baseline counts with its mean, as in the report."""
+    """Return the best loss so far as the steps of a curve. The baseline counts with its mean, as in the report."""
     mean = digest.baseline.loss_nats
     results = (
         (x, mean if number == BASELINE_ID and mean is not None else loss)
@@ -148,7 +148,7 @@ def _steps(line: Sequence[tuple[float, float]], name: str, color: str, dash: str
 
 
 def _baseline_band(digest: RunDigest, end: float) -> dict[str, Any]:
-    """Return the baseline's mean as a line, and its noise as a band, with their label."""
+    """Return the baseline's mean as a line, its noise as a band, and a label for both."""
     baseline = digest.baseline
     if baseline.loss_nats is None:
         return {}

@@ -1,4 +1,4 @@
-"""HTML of the dashboard: templates, which escape their values, and the fixed table of static files."""
+"""HTML of the dashboard: templates, which escape their values, and a fixed table of static files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATIC_FILES: Mapping[str, tuple[Path, str]] = {
     "figures.js": (_WEB / "static" / "figures.js", "text/javascript; charset=utf-8"),
     "plotly.js": (Path(str(files("plotly"))) / "package_data" / "plotly.min.js", "text/javascript; charset=utf-8"),
 }
-"""Every static file that is served, by its name in the URL: no part of a URL reaches the file system."""
+"""Every static file that is served, by its name in the URL. So no part of a URL is used as a file path."""
 
 PAGES = (
     ("", "Overview"),
@@ -40,7 +40,7 @@ def render(request: Request, template: str, current: str = "", status: int = 200
     """Render a page.
 
     Args:
-        request: request that is answered.
+        request: request to answer.
         template: name of the template, which extends `base.html.j2`.
         current: title of the page in the navigation.
         status: HTTP status.
@@ -59,12 +59,12 @@ def render(request: Request, template: str, current: str = "", status: int = 200
 
 
 def error_page(request: Request, status: int, sentence: str) -> Response:
-    """Return the page of an error: one sentence, and the way back."""
+    """Return the page of an error: one sentence below the navigation."""
     return render(request, "error.html.j2", status=status, status_code=status, sentence=sentence)
 
 
 def static_file(name: str) -> Response | None:
-    """Return a static file of the table; None for other names."""
+    """Return a static file of `STATIC_FILES`; None for other names."""
     if name not in STATIC_FILES:
         return None
     path, content_type = STATIC_FILES[name]
@@ -72,7 +72,7 @@ def static_file(name: str) -> Response | None:
 
 
 def url_with(request: Request, **changes: str | int | None) -> str:
-    """Return the URL of the same page with values of the query changed; None removes one.
+    """Return the URL of the same page with changed values in its query; None removes a value.
 
     >>> url_with(Request({}, "/runs/a/leaderboard", query={"sort": "loss", "page": "3"}), page=None, sort="step_ms")
     '/runs/a/leaderboard?sort=step_ms'
@@ -98,7 +98,7 @@ def _version(name: str) -> str:
 
 
 def _static_url(name: str) -> str:
-    """Return the URL of a static file, which changes with its content, so that browsers can keep it."""
+    """Return the URL of a static file. It changes with the content, so browsers can cache the file."""
     return f"/static/{name}?v={_version(name)}"
 
 

@@ -13,11 +13,11 @@ from .served_run import ServedRun
 __all__ = ["NotFoundError", "Request", "Response", "Route", "download", "json_response"]
 
 _LARGEST_NUMBER = 10**12
-"""Larger numbers in a URL are refused; ids of a run are far below."""
+"""Largest number that a URL may contain; the ids of a run are far smaller."""
 
 
 class NotFoundError(UsageError):
-    """The page or the object of a URL does not exist: answered with status 404. Other usage errors give 400."""
+    """Error: the page or object of a URL does not exist. The answer has status 404, other usage errors have 400."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Request:
     Attributes:
         runs: served runs by key, in the order of the command line.
         path: path of the URL, for links to the same page.
-        parameters: parts of the path by the names in the route; `run` is the key of a run.
-        query: values after the question mark, by name; of repeated names the last.
+        parameters: parts of the path, by their names in the route; `run` is the key of a run.
+        query: values after the question mark, by name; the last value of a repeated name.
     """
 
     runs: Mapping[str, ServedRun]
@@ -38,7 +38,7 @@ class Request:
 
     @property
     def run(self) -> ServedRun:
-        """The run in the path.
+        """The run that the URL names.
 
         Raises:
             NotFoundError: no served run has that key.
@@ -49,10 +49,10 @@ class Request:
         return self.runs[key]
 
     def id_in_path(self, name: str) -> int:
-        """Return a number in the path.
+        """Return the part `name` of the path as a number.
 
         Raises:
-            NotFoundError: it is not a whole number.
+            NotFoundError: the part is not a whole number, or is larger than any id.
         """
         text = self.parameters[name]
         if not text.isascii() or not text.isdigit() or int(text[:20]) > _LARGEST_NUMBER:
@@ -60,10 +60,10 @@ class Request:
         return int(text)
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
-        """Return a whole number of the query.
+        """Return the value of `name` in the query as a whole number.
 
         Raises:
-            UsageError: it is not a number, or out of range.
+            UsageError: the value is not a whole number from `low` to `high`.
         """
         text = self.query.get(name, "")
         if not text:
@@ -73,10 +73,10 @@ class Request:
         return int(text)
 
     def choice(self, name: str, choices: Mapping[str, Any] | tuple[str, ...], default: str) -> str:
-        """Return a word of the query.
+        """Return the value of `name` in the query, one of `choices`.
 
         Raises:
-            UsageError: it is not one of the choices.
+            UsageError: the value is not one of the choices.
         """
         text = self.query.get(name, "") or default
         if text not in choices:
@@ -107,7 +107,7 @@ class Route:
 
     Attributes:
         path: path with parameters in braces, such as `/runs/{run}/candidates/{candidate}`.
-        view: function that answers; it raises UsageError (status 400) or NotFoundError (404) with one sentence.
+        view: function that answers a request. It may raise UsageError (status 400) or NotFoundError (404).
     """
 
     path: str
@@ -118,12 +118,12 @@ def json_response(value: Any) -> Response:
     """Return plain values as JSON.
 
     Raises:
-        ValueError: the value contains NaN or infinity, which JSON lacks.
+        ValueError: the value contains NaN or infinity, which JSON cannot represent.
     """
     return Response(json.dumps(value, allow_nan=False, separators=(",", ":")), "application/json")
 
 
 def download(text: str, file_name: str, content_type: str = "text/plain; charset=utf-8") -> Response:
-    """Return a text that the browser saves as a file; the name has only letters, digits, dots, `-` and `_`."""
+    """Return a text that the browser saves as a file. Only letters, digits, `.`, `-` and `_` of its name are kept."""
     safe = "".join(letter for letter in file_name if (letter.isascii() and letter.isalnum()) or letter in "._-")
     return Response(text, content_type, headers={"Content-Disposition": f'attachment; filename="{safe}"'})

@@ -24,7 +24,7 @@ PAGES = (
     edits_page,
     compare_runs_page,
 )
-"""Modules of pages, in the order of the navigation."""
+"""Modules with the pages, in the order of the navigation."""
 
 
 def all_routes() -> list[Route]:

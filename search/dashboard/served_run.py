@@ -1,4 +1,4 @@
-"""A run that the dashboard shows, read-only, also while a search writes it."""
+"""A run that the dashboard shows. It is only read, also while a search writes it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["ServedRun", "open_runs"]
 _BUSY_SECONDS = 5.0
 
 _READ_SECONDS = 0.25
-"""Longest time that a request reads new events of a run."""
+"""Longest time that one request spends on reading new events of a run."""
 
 _SLICE_SECONDS, _PAUSE_SECONDS = 0.05, 0.002
-"""Time that the background reads at once, and rests for requests."""
+"""Time that the background thread reads at once, and its pause after that, in which requests are answered."""
 
 
 class ServedRun:
-    """A run that is shown.
+    """A run that the dashboard shows.
 
     Args:
         key: name in URLs, unique among the served runs.
@@ -46,7 +46,7 @@ class ServedRun:
 
     @property
     def name(self) -> str:
-        """Name for people."""
+        """Name on the pages: the name of the run's folder."""
         return self.directory.path.resolve().name
 
     @property
@@ -56,21 +56,21 @@ class ServedRun:
 
     @contextmanager
     def digest(self) -> Iterator[tuple[RunDigest, StoreReader]]:
-        """Open the store for one request, with the run's digest, brought up to date as far as `_READ_SECONDS` allow.
+        """Open the store for one request, and update the run's digest for at most `_READ_SECONDS`.
 
-        What is left of a long run is read in the background, and `RunDigest.complete` says so.
+        A background thread reads the rest of a long run. Until it has, `RunDigest.complete` is False.
         """
         with self._lock, self.read() as store:
             digest = self._digest = self._digest or RunDigest(store.manifest)
             reading = self._reader is not None and self._reader.is_alive()
             if not digest.update(store, 0.0 if reading else _READ_SECONDS) and not reading:
                 name = f"reader of {self.key}"
-                self._reader = threading.Thread(target=self._read_on, args=(digest,), name=name, daemon=True)
+                self._reader = threading.Thread(target=self._read_rest, args=(digest,), name=name, daemon=True)
                 self._reader.start()
             yield digest, store
 
     def begin_reading(self) -> None:
-        """Start to read the run, so that the first page need not."""
+        """Start to read the run before the first page is requested."""
         with self.digest():
             pass
 
@@ -79,8 +79,8 @@ class ServedRun:
         """Number of the last event in the digest."""
         return 0 if self._digest is None else self._digest.last
 
-    def _read_on(self, digest: RunDigest) -> None:
-        """Read the rest of the run in slices, between which requests are answered, then prepare for pages."""
+    def _read_rest(self, digest: RunDigest) -> None:
+        """Read the rest of the run in slices, then prepare for pages. Requests are answered between the slices."""
         complete = False
         while not complete:
             with self._lock, self.read() as store:
@@ -93,13 +93,13 @@ class ServedRun:
 
     @contextmanager
     def read(self) -> Iterator[StoreReader]:
-        """Open the store read-only for one request; all reads see one state of the run."""
+        """Open the store read-only for one request. All reads see the same state of the run."""
         with Store.open(self.directory.path, read_only=True, busy_seconds=_BUSY_SECONDS) as store, store.snapshot():
             yield store
 
 
 def open_runs(paths: Sequence[str | Path]) -> dict[str, ServedRun]:
-    """Return the runs by key, in order, after a test that each can be opened; a run named twice is served once.
+    """Return the runs by key, in the order of `paths`. A run that is named twice is served once.
 
     Raises:
         UsageError: a path is not a run that can be shown.

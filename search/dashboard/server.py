@@ -1,8 +1,8 @@
-"""The web server of the dashboard, and the only module that imports one.
+"""The web server of the dashboard. Only this module imports a web framework.
 
-It answers GET and HEAD only. It refuses requests whose Host header is a foreign name: a page of another site could
-otherwise point its own name at this machine and read the runs (DNS rebinding). An address of digits is safe, because a
-browser sends one only if the user opened it.
+The server answers only GET and HEAD. It refuses requests whose Host header is a foreign name. Otherwise another site
+could point its own name at this machine, and its pages could read the runs (DNS rebinding). A numeric address is safe,
+because a browser sends it only if the user opened that address.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DEFAULT_PORT = 8421
 _PORTS_TRIED = 20
 
 _HEADERS = {
-    # Plotly sets styles of its elements; scripts come from this server only, and no page embeds one.
+    # Plotly sets inline styles, which are therefore allowed. Scripts may come only from files of this server.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -67,8 +67,11 @@ def create_app(runs: Mapping[str, ServedRun], names: frozenset[str] = frozenset(
         status = error.status_code if isinstance(error, HTTPException) else 500
         sentence = {
             404: "this page does not exist: choose one above",
-            405: "the dashboard only shows runs: it answers GET and nothing else",
-        }.get(status, "the page could not be made (a bug in primer-search; its terminal has the details)")
+            405: "the dashboard only shows runs, so it answers only GET requests",
+        }.get(
+            status,
+            "the page could not be created, which is a bug in primer-search; see the terminal of the dashboard",
+        )
         return _web_response(error_page(_request(web, runs), status, sentence))
 
     routes = [WebRoute(route.path, _endpoint(route, runs), methods=["GET"]) for route in all_routes()]
@@ -85,7 +88,7 @@ def listen(host: str, port: int | None) -> socket.socket:
 
     Args:
         host: address or name to bind to.
-        port: port; None: the default one, or the next that is free.
+        port: port; None for the default port, or the next free one.
 
     Raises:
         UsageError: the port is taken, or the address is not one of this machine.
@@ -134,7 +137,7 @@ def _endpoint(route: Route, runs: Mapping[str, ServedRun]) -> Callable[[WebReque
 
 
 def _answer(route: Route, request: Request) -> Response:
-    """Return the view's response, or the page of its error."""
+    """Return the response of the view, or a page with its error."""
     try:
         return route.view(request)
     except NotFoundError as error:
@@ -175,14 +178,16 @@ class _Guard:
 
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
         if not _is_own_name(host, self._names):
-            refusal = PlainTextResponse("the dashboard answers to its own address only: open the one it printed\n", 421)
+            refusal = PlainTextResponse(
+                "the dashboard answers only at its own address: open the address that it printed\n", 421
+            )
             await refusal(scope, receive, send_with_headers)
             return
         await self._application(scope, receive, send_with_headers)
 
 
 def _is_own_name(host: str, names: frozenset[str]) -> bool:
-    """Return whether a Host header is an address of digits or one of the names, with any port.
+    """Return whether a Host header is a numeric address or one of the names, with any port.
 
     >>> _is_own_name("127.0.0.1:8421", frozenset()), _is_own_name("[::1]:8421", frozenset())
     (True, True)

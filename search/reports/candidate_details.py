@@ -1,4 +1,4 @@
-"""One candidate: its edits in one line for tables, and all that `show` prints."""
+"""One candidate as text: its edits in one line for tables, and the whole output of `show`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _SHORTER = (
 
 
 def print_candidate(described: CandidateSummary, console: Console) -> None:
-    """Print a candidate: its result, its program with shapes and costs, its ancestry and its difference."""
+    """Print a candidate: result, program with shapes and costs, ancestry, and difference to another program."""
     candidate = described.candidate
     print_text(_title(described), console, "bold")
     console.print()
@@ -98,9 +98,9 @@ def print_library_program(program: dict[str, Any], console: Console) -> None:
 
 
 def _caption(length: int) -> str:
-    """Return what the columns of a program's table mean, up to the model whose FLOPs are shared."""
+    """Return the meaning of the columns of a program's table. The caller adds the model that `share` refers to."""
     return (
-        f"One block, L = {length} tokens. FLOPs: forward, per token. A call includes its lines. "
+        f"One block, L = {length} tokens. FLOPs: forward, per token. A call includes the lines of its subprogram. "
         "share: of the forward FLOPs of the"
     )
 
@@ -118,8 +118,8 @@ def _print_difference(against: str | None, difference: str | None, console: Cons
 def format_lineage(lineage: Sequence[LineageStep]) -> list[str]:
     """Format the mutations that led to a candidate, newest first, one for each ancestor.
 
-    A child is mutated until its program is new, so the last mutation of each ancestor is shown; `(+2)` counts the
-    earlier ones, most of which do not change the function.
+    A child is mutated until its program is new, so only the last mutation of each ancestor is shown. `(+2)` counts the
+    mutations before it. Most of these do not change the function.
     """
     words = []
     for step in reversed(lineage):
@@ -142,7 +142,7 @@ def format_mutations(lineage: Sequence[LineageStep], shown: int | None = None) -
 
 @lru_cache(maxsize=20_000)  # candidates share ancestors
 def short_mutation(sentence: str) -> str:
-    """Shorten the description of a mutation to the signs of a diff.
+    """Return the description of a mutation in short form, with the signs of a diff.
 
     >>> short_mutation("Insert in relu: x3 = SQUARE(x2)")
     'relu: + x3 = SQUARE(x2)'
@@ -155,13 +155,13 @@ def short_mutation(sentence: str) -> str:
 
 
 def format_merge(lineage: Sequence[LineageStep]) -> str:
-    """Return what a merge merged, as the title of its edits; empty for other candidates."""
+    """Return the title of a merge's edits, with its two parents; empty for other candidates."""
     parents = " and ".join(map(candidate_name, merged_parents(lineage)))
     return f"edits merged from {parents}" if parents else ""
 
 
 def format_step(step: LineageStep) -> str:
-    """Return the name of an edit, with the parents of a merge that have it."""
+    """Return the name of a step of a lineage; for a merge, also the parents that have the step."""
     sources = " and ".join(map(candidate_name, step.merged_from))
     return candidate_name(step.candidate_id) + (f", in {sources}" if sources else "")
 
@@ -192,7 +192,9 @@ def _facts(described: CandidateSummary) -> dict[str, str]:
     bits = f"{format_number(row.bits_per_byte)} bits/byte{words}"
     losses = f"{format_number(row.loss_nats)} nats per token, {bits}, validation text"
     if row.loss_nats is None:
-        losses = row.outcome if row.hurdle_loss_nats is None else f"{row.hurdle_loss_nats:.4f} nats per token there"
+        losses = (
+            row.outcome if row.hurdle_loss_nats is None else f"{row.hurdle_loss_nats:.4f} nats per token at the hurdle"
+        )
     facts = {
         "result": f"{losses} ({row.verdict})",
         "difference": _format_difference(row),
@@ -214,7 +216,7 @@ def _facts(described: CandidateSummary) -> dict[str, str]:
 
 
 def _format_difference(row: LeaderboardRow) -> str:
-    """Format the differences to the baseline; with two, the worse one is in multiples of the noise."""
+    """Format the differences to the baseline, and the only or worse one as a multiple of the noise."""
 
     def each(nats: float | None, bits: float | None) -> str:
         return f"{format_number(nats, '+.4f')} nats, {format_number(bits, '+.4f')} bits/byte"
@@ -230,7 +232,7 @@ def _format_difference(row: LeaderboardRow) -> str:
 def _format_confirmation(found: Confirmation | None) -> str:
     """Format the result of a candidate's retrainings."""
     if found is None:
-        return "not yet, with fresh random seeds"
+        return "not yet with fresh random seeds"
     views = " and ".join(f"{format_estimate(each)} {view}".strip() for view, each in found.views.items() if each)
     trainings = pluralize(found.trainings, "fresh training")
     return f"{found.verdict}, {trainings}" + (f": {views}, {found.unit} of test text" if views else "")

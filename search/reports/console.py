@@ -1,8 +1,8 @@
 """Console for results, and the common form of their tables and texts.
 
-Tables fit the width of a terminal: a narrow one breaks the titles, leaves out columns in a fixed order and says which.
-Texts wrap between words there. Where the output is not a terminal, tables have all columns and a text keeps its line,
-for other programs, unless COLUMNS asks for a width.
+On a terminal, tables fit its width. If the terminal is narrow, titles are broken over several lines, columns are left
+out in a fixed order, and a note names them. Texts wrap between words. If the output is not a terminal, tables have all
+columns unless COLUMNS sets a width, and each text stays on one line, so that other programs can read it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # rich is loaded when something is printed
 __all__ = ["Layout", "console_for", "print_command", "print_facts", "print_table", "print_text"]
 
 PLAIN_WIDTH = 140
-"""Columns of an output that is not a terminal, if COLUMNS is not set; a table with more numbers is wider."""
+"""Width in characters of an output that is not a terminal, if COLUMNS is not set. A wider table extends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Layout:
     """How a table adapts to a narrow console.
 
     Attributes:
-        left: titles of the columns of text, aligned to the left; the others are aligned to the right.
-        shrink: fewest columns of the texts that an ellipsis may shorten, by title.
-        tail: titles of shortened texts that keep their end, where names such as `20261130-082128-seed0` differ.
-        wrap: fewest columns of the texts that may wrap between words, by title.
-        drop: titles of the columns that may be left out, the first one first.
+        left: titles of the columns that are aligned to the left; the others are aligned to the right.
+        shrink: smallest width in characters, by title, of each column whose text may be shortened with an ellipsis.
+        tail: titles of columns that keep the end of a shortened text, such as `…082128-seed0`, because the ends differ.
+        wrap: smallest width in characters, by title, of each column whose text may wrap between words.
+        drop: titles of the columns that may be left out, in this order.
     """
 
     left: Collection[str] = ()
@@ -46,16 +46,16 @@ def console_for(stream: TextIO) -> Console:
 
     class ResultConsole(Console):
         def on_broken_pipe(self) -> None:
-            raise  # BrokenPipeError, which `main` knows; rich would exit with code 1
+            raise  # BrokenPipeError, which `main` handles; rich would exit with code 1
 
-    width = None if stream.isatty() else _asked_width() or PLAIN_WIDTH
+    width = None if stream.isatty() else _requested_width() or PLAIN_WIDTH
     return ResultConsole(file=stream, width=width, highlight=False, emoji=False)
 
 
 def print_table(
     rows: Sequence[Mapping[str, str]], console: Console, layout: Layout, styles: Sequence[str] = ()
 ) -> None:
-    """Print a table that is not wider than the console, and the titles of columns that had no room.
+    """Print a table that is not wider than the console, and name the columns that are left out.
 
     Args:
         rows: text of each cell by title; all rows have the same titles.
@@ -68,7 +68,7 @@ def print_table(
     from rich.text import Text
 
     every = list(rows[0]) if rows else []
-    if not console.is_terminal and _asked_width() is None:  # each row in one line
+    if not console.is_terminal and _requested_width() is None:  # each row in one line
         layout = replace(layout, wrap={title: _longest(title, rows) for title in layout.wrap if title in every})
         console.width = max(console.width, _width(every, rows, layout, compact=False))
     compact = _width(every, rows, layout, compact=False) > console.width
@@ -79,7 +79,7 @@ def print_table(
     widths = {}
     for title in titles:
         width = _column(title, rows, layout, compact)
-        if title in layout.shrink or title in layout.wrap:  # these share the room that is left, the first one first
+        if title in layout.shrink or title in layout.wrap:  # these columns share the free width, the first one first
             extra = min(max(_longest(title, rows) - width, 0), room)
             width, room = width + extra, room - extra
         widths[title] = width
@@ -140,7 +140,7 @@ def print_text(text: str, console: Console, style: str = "", indent: int = 0) ->
 
 
 def print_command(command: str, console: Console) -> None:
-    """Print a command of the shell. On a terminal, a long one continues after a backslash, so that it can be copied."""
+    """Print a shell command. On a terminal, a long command continues after a backslash, so that it can be copied."""
     lines, room = ["  "], console.width - 2
     for word in command.split(" "):
         if console.is_terminal and lines[-1].strip() and len(lines[-1]) + len(word) + 1 > room:
@@ -151,8 +151,8 @@ def print_command(command: str, console: Console) -> None:
         console.print(line.rstrip(), soft_wrap=True, markup=False, highlight=False)
 
 
-def _asked_width() -> int | None:
-    """Return the width that COLUMNS asks for, or None."""
+def _requested_width() -> int | None:
+    """Return the width that COLUMNS sets; None without."""
     columns = os.environ.get("COLUMNS", "")
     return int(columns) if columns.isdecimal() and int(columns) else None
 
@@ -160,7 +160,7 @@ def _asked_width() -> int | None:
 def _titles_with_room(
     every: Sequence[str], rows: Sequence[Mapping[str, str]], layout: Layout, room: int
 ) -> Sequence[str]:
-    """Return the titles of a compact table that have room, in their order."""
+    """Return the titles of the columns that fit into a compact table of width `room`, in their order."""
 
     def without(dropped: Collection[str]) -> list[str]:
         return [title for title in every if title not in dropped]
@@ -177,13 +177,13 @@ def _titles_with_room(
 
 
 def _width(titles: Sequence[str], rows: Sequence[Mapping[str, str]], layout: Layout, *, compact: bool) -> int:
-    """Return the columns that a table needs, with its gaps."""
+    """Return the smallest width of a table in characters, with its gaps."""
     gap = 2 if compact else 3
     return sum(_column(title, rows, layout, compact) + gap for title in titles) - gap
 
 
 def _column(title: str, rows: Sequence[Mapping[str, str]], layout: Layout, compact: bool) -> int:
-    """Return the fewest columns that a column of the table needs."""
+    """Return the smallest width of a column in characters."""
     from rich.cells import cell_len
 
     longest = _longest(title, rows)
@@ -200,7 +200,7 @@ def _longest(title: str, rows: Sequence[Mapping[str, str]]) -> int:
 
 
 def _heading(title: str, layout: Layout, compact: bool) -> str:
-    """Return a title, in a compact table on several lines."""
+    """Return a title; in a compact table, it is broken over several lines."""
     if not compact or title in layout.wrap:
         return title
     return title.replace(", ", ",\n") if title in layout.shrink else title.replace(" ", "\n")

@@ -1,4 +1,4 @@
-"""Numbers, estimates and budgets as text, the same on the console and on the pages."""
+"""Numbers, estimates and budgets as text, for the console and the pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BUDGET_UNITS = {
 """Names of the units of a trial's budget."""
 
 LOSS_UNITS = {"bits/byte": "bits per byte", "nats": "nats per token"}
-"""Names of the units of a loss; ids without text have no bytes."""
+"""Names of the units of a loss. Token ids without text have no bytes, so their losses are in nats."""
 
 
 def format_number(value: float | None, form: str = ".4f") -> str:

@@ -1,4 +1,4 @@
-"""Results of a run as sentences: the console and the page make the same claims."""
+"""Results of a run as sentences, which the console and the pages share."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 UNCONFIRMED = (
-    "each loss is of one training or a few, on the validation text by which the search selected. The best of many "
-    "looks better than it is. Confirm it before you believe it"
+    "each loss comes from one training or a few, on the validation text by which the search selected. The best of "
+    "many candidates looks better than it is. Confirm it before you believe it"
 )
 """Warning about results that were not retrained."""
 
@@ -47,7 +47,7 @@ def headline(board: Leaderboard) -> str:
 
 
 def search_leader(board: Leaderboard) -> str:
-    """Return what became of the first candidate of the search, if the headline is about another; empty otherwise."""
+    """Return a sentence about the best candidate of the search, if the headline is about another one; else empty."""
     first, retrained = best_row(board.rows), retrained_candidates(board.confirmed)
     if first is None or not retrained or first.id == next(iter(retrained)):
         return ""
@@ -62,8 +62,8 @@ def _confirmed_headline(board: Leaderboard) -> str:
         return "Only the baseline was retrained, so there is nothing to compare with."
     best = rows[0]
     name = best.name + _format_origin(board, best.candidate_id)
-    of = f"{len(rows)} candidates" if len(rows) > 1 else "one candidate"
-    trainings = f"{of} retrained {pluralize(best.trainings, 'time')}"
+    group = f"{len(rows)} candidates" if len(rows) > 1 else "one candidate"
+    trainings = f"{group} retrained {pluralize(best.trainings, 'time')}"
     if best.better:
         return f"Confirmed: {name} is better than the baseline on the test text, by {_format_views(best)}; {trainings}."
     if best.difference is None:
@@ -110,7 +110,7 @@ def _unconfirmed_headline(board: Leaderboard) -> str:
 
 
 def _at_equal_time(row: LeaderboardRow) -> str:
-    """Format the difference to the baseline at equal time, where steps have a price; empty elsewhere."""
+    """Format the difference to the baseline at equal time; empty for runs whose steps have no price."""
     if row.equal_time_delta_nats is None:
         return ""
     direction = "below" if row.equal_time_delta_nats < 0 else "above"
@@ -134,7 +134,7 @@ def _against_initial_programs(board: Leaderboard, best: LeaderboardRow) -> str:
 
 
 def run_conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a run depends on, by name, from its manifest; unknown facts are question marks."""
+    """Return the conditions of a run by name, from its manifest; unknown ones are question marks."""
     source = manifest.get("config", {}).get("data", {}).get("source", "?")
     return {
         "started": datetime.fromtimestamp(manifest.get("started_at", 0)).strftime("%Y-%m-%d %H:%M"),
@@ -196,7 +196,7 @@ def _format_perplexities(board: Leaderboard) -> str:
 
 
 def _format_checks(checks: LeakCheckTotals) -> str:
-    """Format the leak checks and their results."""
+    """Format the numbers of leak checks and their results."""
     parts = [f"{checks.proved:,} programs proved causal", f"{checks.probed:,} models probed before training"]
     if checks.rechecked:
         moved = f"later tokens changed logits by at most {checks.moved_logits:.1g}"
@@ -209,7 +209,7 @@ def _format_checks(checks: LeakCheckTotals) -> str:
 
 
 def format_baseline_row(initial_programs: Mapping[int, str]) -> str:
-    """Return the text of the baseline's row in the column of mutations."""
+    """Return the text of the baseline in the column of mutations."""
     return "the baseline" if initial_programs else "the program the search started from"
 
 
@@ -226,7 +226,7 @@ def format_proposals(proposals: Mapping[str, Any]) -> str:
         return "none yet"
     parts = [f"{pluralize(tried, noun)}: {pluralize(counts.new, 'new program')}"]
     words = {
-        "unchanged": "left the program as it was",
+        "unchanged": "left the program unchanged",
         "same_structure": "known structure",
         "same_function": "known function",
     }
@@ -283,4 +283,4 @@ def format_epochs(rows: Sequence[LeaderboardRow]) -> str:
     often = f"{most:,.2g} epochs in a full training"
     if most <= MAX_EPOCHS:
         return often
-    return f"{often}: past {MAX_EPOCHS:g}, losses measure memorization; use a larger text or shorter trials"
+    return f"{often}: after more than {MAX_EPOCHS:g}, losses measure memorization; use a larger text or shorter trials"

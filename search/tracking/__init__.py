@@ -1,7 +1,7 @@
 """Experiment trackers: a search as runs of TensorBoard, Weights & Biases or MLflow.
 
-A tracker reads the run store, so it can follow a search or log a finished one, and continues where it stopped. During a
-search it is a separate process: if it fails, hangs or crashes, the search does not notice.
+A tracker reads the run store, so it can follow a search or log a finished one, and it can continue where it stopped.
+During a search it is a separate process. If it fails, hangs or crashes, the search is not affected.
 """
 
 __all__ = [

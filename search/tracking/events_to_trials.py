@@ -1,4 +1,4 @@
-"""A run's events as finished trials, read page by page while the run grows."""
+"""Finished trials, read from a run's events in pages while the run grows."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:  # loads SQLite
 __all__ = ["TrialReader"]
 
 PAGE = 1000
-"""Events that are in memory at once."""
+"""Number of events that are read at once."""
 
 
 class TrialReader:
-    """Reads the finished trials of a run in order of arrival; each call of `new_trials` continues after the last.
+    """Reads the finished trials of a run in order of arrival. Each call of `new_trials` continues after the last call.
 
     Args:
         store: store of the run, open for reading.
-        after: number of the last event whose trial is known already. Earlier events only restore the state.
+        after: number of the last event whose trial is already logged. Events up to it only restore the state.
 
     Attributes:
         sequence: number of the last event that was read.
@@ -46,11 +46,11 @@ class TrialReader:
     def new_trials(self) -> Iterator[tuple[TrackedTrial, TrackedProgress]]:
         """Yield each trial that has finished since the last call, with the state of the search after it."""
         while events := self._store.events(self.sequence, limit=PAGE):
-            unknown = max(self.sequence, self._after)
+            known = max(self.sequence, self._after)
             last = events[-1].sequence
             results = {}
-            if last > unknown:
-                results = {finished.sequence: finished for finished in self._store.evaluations(unknown, last)}
+            if last > known:
+                results = {finished.sequence: finished for finished in self._store.evaluations(known, last)}
             for event in events:
                 self.sequence = event.sequence
                 yield from self._take(event, results)

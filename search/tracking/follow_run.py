@@ -1,6 +1,6 @@
-"""Log a run with one tracker: the trials that it does not know yet, and those that arrive until the search ends.
+"""Log a run with one tracker: the trials that are not logged yet, and those that finish until the search ends.
 
-What is logged already is kept in `RUN/tracking/NAME.json`, so that a later session continues after it.
+`RUN/tracking/NAME.json` records how far the run is logged, so that a later session continues from there.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ if TYPE_CHECKING:  # loads SQLite
 __all__ = ["Tracked", "follow_run", "tracking_folder"]
 
 POLL_SECONDS = 1.0
-"""Time between two looks for new trials."""
+"""Time between two checks for new trials."""
 
 LOCK_SECONDS = 30.0
-"""Longest wait for an earlier process that still logs the run."""
+"""Longest wait for an earlier process that is still logging the run."""
 
 ROWS = 20
-"""Rows of the leaderboard that are logged as a table."""
+"""Number of rows of the leaderboard that are logged as a table."""
 
 
 @dataclass(slots=True)
 class Tracked:
-    """State of a tracker that follows a run.
+    """What a tracker has logged of a run.
 
     Attributes:
         sequence: number of the last event that is logged.
-        state: state of the tracker.
-        where: how to look at what was logged.
+        state: state of the tracker; see `Tracker.state`.
+        where: command or address that shows what was logged.
         trials: number of trials that this session logged.
     """
 
@@ -63,13 +63,13 @@ class Tracked:
         return Tracked()
 
     def save(self, path: Path) -> None:
-        """Write it to a file."""
+        """Write this record to a file."""
         values: dict[str, Any] = {"sequence": self.sequence, "state": self.state, "where": self.where}
         write_atomically(path, json.dumps(values))
 
 
 def tracking_folder(run: Path) -> Path:
-    """Return the folder of a run for what trackers save."""
+    """Return the folder of a run for the files of trackers."""
     return run / "tracking"
 
 
@@ -81,13 +81,13 @@ def follow_run(
     Args:
         run: name or path of the run.
         name: name of the tracker.
-        wait_for_more: waits up to the given seconds and returns whether the search may still add trials.
-        finish: called when the last trial is logged; returns whether to log the end of the run (leaderboard and files,
-            which take seconds), or to leave that to a later session.
+        wait_for_more: function that waits up to the given seconds and returns whether the search may still add trials.
+        finish: function that is called after the last trial. It returns whether to log the end of the run (leaderboard
+            and files, which take seconds). If not, a later session logs the end.
 
     Raises:
         UsageError: the run does not exist, its folder cannot be written, or another process logs it with this tracker.
-        WorkFailedError: the tracker failed. What it logged before stays.
+        WorkFailedError: the tracker failed. What it logged before is kept.
     """
     from ..runs.store import Store
 
@@ -126,7 +126,7 @@ def _log_trials(
 
 
 def _log_end(store: Store, tracker: Tracker, tracked: Tracked, saved: Path, last: int) -> None:
-    """Log the end of the run, if anything has happened since an earlier session did."""
+    """Log the end of the run, if anything has happened since an earlier session logged it."""
     if last > tracked.sequence or tracked.trials:
         with tempfile.TemporaryDirectory() as folder:
             tracker.log_end(_tracked_end(store, Path(folder)))

@@ -1,7 +1,7 @@
 """MLflow: a run for the search, and a nested run for each trial.
 
-MLflow's own environment variables apply, such as MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME. Without the first,
-MLflow chooses the store: a SQLite file in the current folder.
+MLflow's own environment variables apply, such as MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME. If MLFLOW_TRACKING_URI
+is not set, MLflow stores runs in a SQLite file in the current folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH = 100
 """Largest number of parameters or metrics in one request; MLflow's limits are 100 and 1,000."""
 
 LONGEST_PARAMETER = 6000
-"""Longest text of a parameter that MLflow takes, in characters."""
+"""Longest text of a parameter that MLflow accepts, in characters."""
 
 
 def open_tracker(run: TrackedRun, state: dict[str, str]) -> MlflowTracker:
@@ -44,7 +44,7 @@ class MlflowTracker:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
         experiment = self._client.get_experiment_by_name(name)
         self._experiment = experiment.experiment_id if experiment else self._client.create_experiment(name)
-        if state.get("uri") == uri:  # another store gets its own run
+        if state.get("uri") == uri:  # in another store, a new run is started
             self._search = state["run_id"]
             self._client.update_run(self._search, "RUNNING")
         else:

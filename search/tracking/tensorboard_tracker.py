@@ -21,10 +21,10 @@ HPARAMS = ("candidate", "parent", "outcome", "mutations")
 """Facts of a trial in the table of TensorBoard's HParams page."""
 
 METRICS = ("loss_nats", "bits_per_byte", "step_ms", "parameters")
-"""Numbers in that table."""
+"""Metrics of a trial in that table."""
 
 LONGEST_TEXT = 100_000
-"""Characters of a file that are logged as text."""
+"""Largest number of characters of a file that are logged as text."""
 
 
 def open_tracker(run: TrackedRun, state: dict[str, str]) -> TensorBoardTracker:
@@ -39,7 +39,7 @@ class TensorBoardTracker:
         self.state = state
         self.where = f"tensorboard --logdir {shlex.quote(str(folder))}"
         self._folder = folder
-        # Names have whole seconds: without a number, a session of the same second would replace the file of the last.
+        # File names have a time in whole seconds. Without a number, a session could replace a file of the same second.
         number = sum(1 for _ in (folder / "search").glob("events.*"))
         self._search = SummaryWriter(str(folder / "search"), filename_suffix=f".{number:06d}")
         self._trials = 0

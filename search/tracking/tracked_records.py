@@ -1,4 +1,4 @@
-"""Records that trackers log: a run's settings, its trials with their curves, its best so far, and its end."""
+"""Records that trackers log: a run's settings, its trials with learning curves, its progress, and its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_METRICS = frozenset({"hurdle_losses", "hurdle_steps", "curve"})
 
 @dataclass(frozen=True, slots=True)
 class TrackedRun:
-    """A run, as a tracker sees it at first.
+    """A run at the start of tracking.
 
     Attributes:
         name: name of the run's folder.
@@ -61,12 +61,12 @@ class TrackedTrial:
 
     @property
     def name(self) -> str:
-        """Name to show: the candidate and the trial."""
+        """Name of the trial in a tracker: the candidate and the number of the trial."""
         return f"{candidate_name(self.candidate_id)}, trial {self.trial_id}"
 
     @property
     def facts(self) -> dict[str, Scalar]:
-        """What the trial trained."""
+        """Facts about the trial by name: candidate, parent, edits, random seed, outcome and device."""
         return {
             "candidate": self.candidate_id,
             "trial": self.trial_id,
@@ -105,11 +105,11 @@ class TrackedProgress:
 
     Attributes:
         trials: number of finished trials.
-        at: time in seconds since the epoch.
+        at: time at which the trial finished, in seconds since the epoch.
         candidates: number of proposed candidates.
         baseline_loss_nats: mean loss of the baseline's full trainings; None before the first.
         best: candidate with the lowest mean loss of its full trainings; None before the first.
-        best_loss_nats: that loss.
+        best_loss_nats: mean loss of the full trainings of `best`.
     """
 
     trials: int

@@ -1,4 +1,4 @@
-"""The interface of a tracker, and the errors of its library as this package's own."""
+"""The interface of a tracker, and the conversion of its library's errors to errors of this package."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .tracked_records import TrackedEnd, TrackedProgress, TrackedTrial
 __all__ = ["Tracker", "explain_tracker_errors"]
 
 LONGEST_ERROR = 200
-"""Characters of a library's error that a message holds; the whole is its cause."""
+"""Longest part of a library's error in a message, in characters; the whole error is the exception's cause."""
 
 
 class Tracker(Protocol):
     """Logs one run. All methods may raise whatever the library raises.
 
     Attributes:
-        state: what the tracker needs to continue the run later, as JSON strings by name; saved after each trial.
-        where: how to look at what was logged, such as a command or an address.
+        state: values that the tracker needs to continue the run later, as strings by name; saved after each trial.
+        where: command or address that shows what was logged.
     """
 
     state: dict[str, str]
@@ -37,11 +37,11 @@ class Tracker(Protocol):
         ...
 
     def log_end(self, end: TrackedEnd) -> None:
-        """Log the leaderboard and the files of the run, when all trials are logged."""
+        """Log the leaderboard and the files of the run, after all trials."""
         ...
 
     def close(self) -> None:
-        """Send what is left, and close the run; called once, also after `log_end`."""
+        """Send what is not sent yet, and close the run. This is called once, also after `log_end`."""
         ...
 
 

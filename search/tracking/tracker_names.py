@@ -1,4 +1,4 @@
-"""The known trackers: their packages, and how one is opened."""
+"""The known trackers, the packages that they need, and a function that opens one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PACKAGES: dict[str, tuple[str, str]] = {
 
 
 def check_trackers(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names without repetition, if their packages are installed.
+    """Return the names without repetitions, after a check that their packages are installed.
 
     Raises:
         UsageError: a tracker is unknown, or its package is missing.
@@ -44,7 +44,7 @@ def open_tracker(name: str, run: TrackedRun, state: Mapping[str, str]) -> Tracke
     Args:
         name: name of the tracker.
         run: the run.
-        state: `Tracker.state` of an earlier session; empty at first.
+        state: `Tracker.state` of an earlier session; empty in the first session.
     """
     module = import_module(f".{name}_tracker", __package__)
     return module.open_tracker(run, dict(state))

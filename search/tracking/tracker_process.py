@@ -1,8 +1,8 @@
 """Trackers of a running search, each in a separate process.
 
-A process reads the run store and needs nothing from the search, which only starts it, looks whether it has failed, and
-at the end gives it a limited time to finish. So a tracker that raises, hangs or crashes neither fails nor slows the
-search. The process ends when its standard input closes, also if the search is killed.
+The process reads the run store and needs nothing else from the search. The search only starts the process, checks
+whether it has failed, and waits for it for a limited time at the end. So a tracker that raises, hangs or crashes does
+not stop or slow down the search. The process ends when its standard input closes, also if the search is killed.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:  # loads SQLite
 __all__ = ["TrackerProcesses", "run_trackers", "serve_tracker"]
 
 FINISH_SECONDS = 30.0
-"""Longest time that trackers may take to finish after the search has ended."""
+"""Longest time for trackers to finish after the search has ended."""
 
 INTERRUPTED_SECONDS = 3.0
-"""The same after an interruption."""
+"""Longest time for trackers to finish after the search was interrupted."""
 
 INTERRUPTED = b"interrupted"
-"""Written to a tracker's standard input, before it is closed, if the search was interrupted."""
+"""Text that is written to a tracker's standard input before it closes, if the search was interrupted."""
 
 CHECK_SECONDS = 1.0
-"""Time between two looks at the processes."""
+"""Time between two checks of the processes."""
 
 _CODE = "from primer_search.search.tracking.tracker_process import serve_tracker; serve_tracker()"
 
@@ -49,7 +49,7 @@ class TrackerProcesses:
     Args:
         names: names of the trackers.
         store: store of the run, open for writing; failures are noted in its events.
-        tell: takes a message for the user.
+        tell: function that shows a message to the user.
     """
 
     def __init__(self, names: Sequence[str], store: Store, tell: Callable[[str], None]):
@@ -60,11 +60,11 @@ class TrackerProcesses:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process numbers of the trackers that run."""
+        """Process ids of the running trackers, by name."""
         return {name: process.pid for name, process in self._processes.items()}
 
     def check_before(self, observe: Callable[[ProgressSnapshot], None]) -> Callable[[ProgressSnapshot], None]:
-        """Return a callback that looks at the trackers once a second, and then calls `observe`."""
+        """Return a callback that calls `observe`, and before that checks the trackers, at most once a second."""
 
         def observed(state: ProgressSnapshot) -> None:
             self._check()
@@ -73,11 +73,11 @@ class TrackerProcesses:
         return observed
 
     def close(self, seconds: float = FINISH_SECONDS, interrupted: bool = False) -> None:
-        """Let the trackers finish within a time, and end those that do not.
+        """Wait until the trackers finish, and kill those that do not finish in time.
 
         Args:
-            seconds: the time.
-            interrupted: whether to log the last trials only, and not the leaderboard and the files of the end.
+            seconds: longest time to wait for all trackers together.
+            interrupted: whether trackers log only the last trials, without the leaderboard and the files of the run.
         """
         until = time.monotonic() + seconds
         for process in self._processes.values():
@@ -95,7 +95,7 @@ class TrackerProcesses:
         self.kill()
 
     def kill(self) -> None:
-        """End all processes at once."""
+        """Kill all processes that are still running."""
         for process in self._processes.values():
             if process.poll() is None:
                 with suppress(OSError):
@@ -114,13 +114,13 @@ class TrackerProcesses:
 
     def _report(self, name: str, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        said = process.stdout.read().decode(errors="replace").strip()
+        answer = process.stdout.read().decode(errors="replace").strip()
         _close_pipes(process)
         if process.returncode:
             log = _log(self._run, name)
-            self._fail(name, said or f"its process ended with code {process.returncode} (its output is in {log})")
+            self._fail(name, answer or f"its process ended with code {process.returncode} (its output is in {log})")
         else:
-            self._tell(f"tracked with {name}: {said}")
+            self._tell(f"tracked with {name}: {answer}")
 
     def _fail(self, name: str, why: str) -> None:
         remedy = f"`primer-search track {self._run.path} --to {name}` logs what is missing"
@@ -144,9 +144,9 @@ def run_trackers(names: Sequence[str], store: Store, tell: Callable[[str], None]
 
 
 def _start(run: RunDirectory, name: str) -> subprocess.Popen[bytes]:
-    """Start the process of a tracker; what its library prints goes to a log in the run's folder."""
+    """Start the process of a tracker. The output of its library goes to a log in the run's folder."""
     tracking_folder(run.path).mkdir(exist_ok=True)
-    # A tracker works on the CPU alone, and sends nothing about its own use.
+    # A tracker uses only the CPU, and its library sends no usage statistics.
     environment = {"JAX_PLATFORMS": "cpu", "MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
     with _log(run, name).open("ab") as log:
         return subprocess.Popen(
@@ -155,7 +155,7 @@ def _start(run: RunDirectory, name: str) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=log,
             env={**environment, **os.environ, "JAX_PLATFORMS": "cpu"},
-            start_new_session=True,  # Ctrl-C is for the search, and this process logs its last trials
+            start_new_session=True,  # Ctrl-C stops the search, and this process still logs its last trials
         )
 
 
@@ -173,16 +173,16 @@ def _log(run: RunDirectory, name: str) -> Path:
 def serve_tracker() -> None:
     """Log a run until standard input closes; the main function of a tracker's process.
 
-    Prints one line: where to look at what was logged, or the error.
+    Prints one line: the command or address that shows what was logged, or the error.
     """
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print goes to the log
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # the output of libraries goes to the log
     with suppress(AttributeError, OSError):
         os.nice(10)
-    ended, said_last = threading.Event(), []
+    ended, last_input = threading.Event(), []
 
     def watch() -> None:
-        said_last.append(sys.stdin.buffer.read())
+        last_input.append(sys.stdin.buffer.read())
         ended.set()
 
     threading.Thread(target=watch, daemon=True).start()
@@ -191,11 +191,11 @@ def serve_tracker() -> None:
         tracked = follow_run(
             *(Path(sys.argv[1]), sys.argv[2]),
             wait_for_more=lambda seconds: not ended.wait(seconds),
-            finish=lambda: INTERRUPTED not in said_last,
+            finish=lambda: INTERRUPTED not in last_input,
         )
-        said = tracked.where
+        answer = tracked.where
     except PrimerSearchError as error:
-        said, code = str(error), 1
-    print(said, file=answer, flush=True)
+        answer, code = str(error), 1
+    print(answer, file=output, flush=True)
     sys.stderr.flush()
     os._exit(code)  # exit hooks of libraries may wait for a server

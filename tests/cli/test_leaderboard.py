@@ -38,7 +38,7 @@ def test_rows_are_filtered_and_sorted(runs: tuple[Path, Path]) -> None:
     out = command("leaderboard", *runs, "--where", "not better", "--where", "loss<3", "--sort", "-loss").out
     rows = [line.split()[:3] for line in out.splitlines() if line.startswith(("a ", "b "))]
     assert rows[0] == ["a", "2", "#2"], "the baseline is filtered like any other row"
-    assert "no candidate fits the conditions" in command("leaderboard", runs[0], "--confirmed").out
+    assert "no candidate meets the conditions" in command("leaderboard", runs[0], "--confirmed").out
 
 
 def test_csv_has_all_fields_in_full_precision(runs: tuple[Path, Path]) -> None:

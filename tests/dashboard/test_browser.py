@@ -150,7 +150,7 @@ def test_filters_apply_as_they_are_typed_and_can_be_reset(page: Page, address: s
     rows = page.locator(".board tbody tr")
     everything = rows.count()
     page.get_by_label("Edits contain").fill("no edit says this")
-    expect(page.get_by_text("No candidate fits")).to_be_visible()
+    expect(page.get_by_text("No candidate matches")).to_be_visible()
     expect(page.get_by_label("Edits contain")).to_be_focused()
     assert "text=no+edit+says+this" in page.url
     page.get_by_role("link", name="Reset").click()

@@ -141,9 +141,9 @@ def test_the_overview_leads_to_what_a_reader_asks_of_the_best_candidate(client: 
 
 def test_the_checks_say_what_was_not_done(client: TestClient) -> None:
     text = page(client, "/candidates/2").text
-    assert "✓ passed causality proved from the program" in text
+    assert "✓ passed causality no position sees a later one: proved from the program" in text
     assert "○ open repeated trainings trained once in the search" in text
-    assert "○ open confirmation not retrained with fresh random seeds" in text
+    assert "○ open confirmation not yet retrained with fresh random seeds" in text
 
 
 def test_the_ancestry_gives_the_gain_of_each_edit(client: TestClient) -> None:
@@ -249,6 +249,6 @@ def test_foreign_text_stays_text(client: TestClient) -> None:
 def test_a_run_without_results_has_pages_that_say_so(tmp_path: Path) -> None:
     run = HandmadeRun(tmp_path / "new", ())
     client = TestClient(create_app(open_runs([run.path])), base_url="http://127.0.0.1")
-    assert "the program that all others are measured by" in client.get("/runs/new/candidates/0").text
+    assert "the program that all others are compared with" in client.get("/runs/new/candidates/0").text
     assert "No candidate has finished" in client.get("/runs/new/lineage").text
     assert "No candidate has been proposed" in client.get("/runs/new/edits").text

@@ -133,7 +133,7 @@ def test_rows_are_filtered_as_the_address_says(client: TestClient) -> None:
     assert quick
     assert all(number % 17 <= 2 for number in quick)
     assert ids_of(text_of(client, "/runs/first/leaderboard?parameters=999")) == []
-    assert "No candidate fits" in text_of(client, "/runs/first/leaderboard?text=nothing")
+    assert "No candidate matches" in text_of(client, "/runs/first/leaderboard?text=nothing")
 
 
 def test_better_candidates_are_those_beyond_the_noise(client: TestClient, folders: list[Path]) -> None:
@@ -235,7 +235,7 @@ def test_a_long_run_is_shown_while_it_is_still_read(tmp_path: Path, monkeypatch:
     write_run(tmp_path / "long").store.close()
     monkeypatch.setattr(run_digest, "_SLICE", 20)
     monkeypatch.setattr("primer_search.search.dashboard.served_run._READ_SECONDS", 0.0)
-    monkeypatch.setattr(ServedRun, "_read_on", lambda self, digest: None)
+    monkeypatch.setattr(ServedRun, "_read_rest", lambda self, digest: None)
     client = TestClient(create_app(open_runs([tmp_path / "long"])), base_url="http://127.0.0.1")
     for path in ("", "/leaderboard", "/lineage", "/edits", "/candidates/58"):
         assert "Reading the run: 0% so far" in text_of(client, f"/runs/long{path}")

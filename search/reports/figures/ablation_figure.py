@@ -1,4 +1,4 @@
-"""Forest plot of an ablation: both effects of each change with their intervals, and those of the no-op."""
+"""Forest plot of an ablation: both effects of each change, and the effect of the no-op, with intervals."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["forest_figure"]
 _OFFSET = 0.17
 """Vertical distance of the two effects of a change from the middle of their row; rows are 1 apart."""
 
-_LETTERS = 58
-"""Longest label beside the axis; the pointer shows the whole sentence."""
+_LONGEST_LABEL = 58
+"""Longest label next to the axis, in characters; the pointer shows the whole sentence."""
 
 
 def forest_figure(ablation: Ablation) -> str:
@@ -33,8 +33,8 @@ def forest_figure(ablation: Ablation) -> str:
         noise = {"fillcolor": GRAY, "opacity": 0.13, "line_width": 0, "layer": "below"}
         figure.add_vrect(x0=ablation.control.low, x1=ablation.control.high, **noise)
     figure.add_vline(x=0.0, line={"color": GRAY, "width": 1.5, "dash": "dot"})
-    figure.add_trace(_marks(go, "candidate − without it", ablations, sentences, BLUE, "square"))
-    figure.add_trace(_marks(go, "baseline − with it alone", insertions, sentences, ORANGE, "diamond-open"))
+    figure.add_trace(_marks(go, "ablation: removed from the candidate", ablations, sentences, BLUE, "square"))
+    figure.add_trace(_marks(go, "insertion: alone in the baseline", insertions, sentences, ORANGE, "diamond-open"))
     figure.add_trace(_marks(go, "all changes", [(last, ablation.whole)], [ablation.name], INK, "diamond"))
     if ablation.control is not None:
         figure.add_trace(_marks(go, "no-op (noise)", [(last + 1, ablation.control)], [labels[-1]], GRAY, "circle"))
@@ -70,4 +70,4 @@ def _marks(
 
 
 def _short(sentence: str) -> str:
-    return sentence if len(sentence) <= _LETTERS else f"{sentence[: _LETTERS - 1]}…"
+    return sentence if len(sentence) <= _LONGEST_LABEL else f"{sentence[: _LONGEST_LABEL - 1]}…"

@@ -1,4 +1,4 @@
-"""Figure of an analysis: scores of the layers, and what removing or linearizing each costs."""
+"""Figure of an analysis: scores of the layers, and the rise of the loss if one is removed or linearized."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCORES = (
     ("block_linearity", "linearity without the residual", "orange", "diamond", "D"),
     ("cosine", "cosine of input and output", "gray", "square", "s"),
 )
-"""Attribute of a layer, name, color, and marker in both libraries."""
+"""Attribute of `LayerAnalysis`, name, color, marker in plotly, marker in matplotlib."""
 
 COSTS = (("removed", "layer removed", "orange", "x", "x"), ("linearized", "layer linearized", "green", "circle", "o"))
 

@@ -23,7 +23,8 @@ class LossBand:
     """Validation loss of one program over its training: mean, lowest and highest of its repeats at each point.
 
     Attributes:
-        seconds: training time by the clock of the trial, such as reference seconds; mean of the repeats.
+        seconds: training time in the unit of the budget, such as reference seconds; wall-clock seconds if the budget
+            counts steps. Mean of the repeats.
         steps, tokens: means of the repeats.
         mean, low, high: loss in `Comparison.loss_unit`.
     """
@@ -140,7 +141,7 @@ def _band(results: Sequence[Evaluation], clocked: bool) -> LossBand | None:
 
 
 def _bits_per_nat(result: Evaluation) -> float:
-    """Return how many bits per byte one nat per token is, on the validation split; 1 for ids without text."""
+    """Return the factor from nats per token to bits per byte on the validation split; 1 for ids without text."""
     if result.bits_per_byte is None:
         return 1.0
     assert result.loss_nats is not None
@@ -209,7 +210,7 @@ def _pairs(go: Any, comparison: Comparison, row: ComparisonRow, color: str) -> A
 
 
 def _range(bands: dict[str, LossBand]) -> list[float]:
-    """Return the range of the loss axis, which leaves out the first third: its steep start would flatten the rest."""
+    """Return the range of the loss axis. It may cut off the first third of a curve, which would flatten the rest."""
     low = min(min(band.low) for band in bands.values())
     high = max(band.high[len(band.high) // 3] for band in bands.values())
     room = 0.06 * (high - low) + 1e-3

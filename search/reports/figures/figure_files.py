@@ -24,15 +24,15 @@ if TYPE_CHECKING:  # loads SQLite
 
 __all__ = ["write_figures"]
 
-WINNERS = 8
-"""Number of best candidates in the drawn tree."""
+BEST_CANDIDATES = 8
+"""Number of best candidates in the drawing of the lineage."""
 
 
 def write_figures(store: StoreReader, folder: Path) -> list[Path]:
-    """Write the figures of a run into a folder, which is made if it does not exist, and return their paths.
+    """Write the figures of a run into a folder, which is created if it does not exist, and return their paths.
 
-    Plots are written as SVG and PNG, the drawings of the best program and of the tree of the winners as SVG. A figure
-    without data is left out.
+    Plots are written as SVG and PNG. The drawings of the best program and of the lineage of the best candidates are
+    written as SVG. A figure without data is left out.
 
     Raises:
         UsageError: matplotlib is not installed, or the folder cannot be written.
@@ -64,7 +64,7 @@ def _plots(store: StoreReader, digest: RunDigest, board: Leaderboard) -> dict[st
 def _drawings(store: StoreReader, digest: RunDigest, best: int | None) -> dict[str, bytes]:
     if best is None:
         return {}
-    tree = lineage_tree(digest, store, WINNERS)
+    tree = lineage_tree(digest, store, BEST_CANDIDATES)
     dna, baseline = store.candidate(best).dna, store.candidate(BASELINE_ID).dna
     title = f"Program of {candidate_name(best)}, differences from the baseline marked"
     return {

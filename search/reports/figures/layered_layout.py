@@ -1,9 +1,9 @@
 """Layered layout of a directed acyclic graph: nodes in rows, edges from the top down.
 
-1. The row of a node is the longest path that leads to it.
-2. An edge over several rows gets a *bend* in each row between, which keeps its place free of nodes.
-3. Rows are ordered by barycentres: each node by the mean place of its neighbors in the row before. A few sweeps down
-   and up are tried, and the order with the fewest crossings is kept.
+1. The row of a node is the length of the longest path that leads to it.
+2. An edge that spans several rows gets a *bend* in each row between its ends. No node is placed where a bend is.
+3. Each row is ordered by barycentres: a node's key is the mean place of its neighbors in the adjacent row. A few sweeps
+   down and up are tried, and the order with the fewest crossings is kept.
 4. Each node moves as close to the mean x of its neighbors as the order and the gaps allow. This is a weighted isotonic
    regression in each row. Edges between bends weigh more, so that long edges are straight.
 
@@ -22,7 +22,7 @@ from typing import NamedTuple
 __all__ = ["Layout", "Link", "Point", "Size", "layered_layout"]
 
 COLUMN_GAP = 18.0
-"""Least distance between two nodes of a row."""
+"""Smallest distance between two nodes of a row."""
 
 ROW_GAP = 26.0
 """Distance between two rows, in which edges bend."""
@@ -30,13 +30,13 @@ ROW_GAP = 26.0
 BEND_WIDTH = 6.0
 
 WEIGHTS = (1.0, 2.0, 8.0)
-"""Weights of an edge by the number of bends among its ends."""
+"""Weight of an edge by the number of its ends that are bends: 0, 1 or 2."""
 
 ORDER_SWEEPS = 8
 PLACE_SWEEPS = 24
 
 STRAIGHT = 9.0
-"""An edge between adjacent rows whose ends differ by less than this is drawn straight."""
+"""An edge between adjacent rows is drawn straight if the x of its ends differ by less than this."""
 
 
 class Size(NamedTuple):
@@ -47,7 +47,7 @@ class Size(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A place; y grows downwards."""
+    """A position; y grows downwards."""
 
     x: float
     y: float
@@ -58,8 +58,8 @@ class Link:
     """An edge.
 
     Attributes:
-        source, target: keys of its nodes.
-        source_x, target_x: where it leaves and enters, relative to the centers of the nodes.
+        source, target: keys of the nodes.
+        source_x, target_x: x at which the edge leaves and enters, relative to the centers of the nodes.
     """
 
     source: str
@@ -73,7 +73,7 @@ class Layout:
     """Places of all nodes and edges.
 
     Attributes:
-        width, height: size of the drawing, from 0.
+        width, height: size of the drawing; its coordinates start at 0.
         centers: center of each node.
         routes: points of each edge, in the order of the edges, from the bottom of its source to the top of its target.
     """
@@ -147,7 +147,7 @@ def _rows(sizes: Mapping[str, Size], links: Sequence[Link]) -> dict[str, int]:
         outgoing[link.source].append(link.target)
     rows: dict[str, int] = {}
     ready = [key for key in sizes if not waiting[key]]
-    for key in ready:  # it grows
+    for key in ready:  # the loop appends to it
         rows[key] = max((rows[source] + 1 for source in incoming[key]), default=0)
         for target in outgoing[key]:
             waiting[target] -= 1
@@ -161,7 +161,7 @@ def _rows(sizes: Mapping[str, Size], links: Sequence[Link]) -> dict[str, int]:
 def _with_bends(
     sizes: Mapping[str, Size], links: Sequence[Link], rows: Mapping[str, int]
 ) -> tuple[list[list[str]], _Graph]:
-    """Return the bends of each edge, and the graph with them."""
+    """Return the bends of each edge, and the graph with all bends."""
     graph = _Graph(
         [[] for _ in range(max(rows.values(), default=-1) + 1)],
         {key: size.width for key, size in sizes.items()},
@@ -196,8 +196,8 @@ def _ordered(graph: _Graph) -> list[list[str]]:
         order = [list(row) for row in order]
         neighbors = graph.above if down else graph.below
         for at in range(1, len(order)) if down else range(len(order) - 2, -1, -1):
-            row, beside = order[at], order[at - 1 if down else at + 1]
-            places = {key: place for place, key in enumerate(beside)}
+            row, adjacent = order[at], order[at - 1 if down else at + 1]
+            places = {key: place for place, key in enumerate(adjacent)}
             own = {key: float(place) for place, key in enumerate(row)}
             means = {
                 key: fmean([places[other] for other, _, _ in neighbors[key]]) if neighbors[key] else own[key]
@@ -252,10 +252,11 @@ def _x_places(graph: _Graph, order: Sequence[Sequence[str]]) -> dict[str, float]
 
 
 def _spread(row: Sequence[str], graph: _Graph, wanted: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """Return places of a row in its order, without overlaps, with the least squared distance to the wanted ones.
+    """Return the x of each node of a row, in order and without overlaps, as close as possible to the wanted ones.
 
-    `wanted` gives a place and its weight. With the gaps subtracted, the places need only not decrease: isotonic
-    regression by pooling adjacent violators.
+    `wanted` gives an x and its weight for each node; the sum of weighted squared distances is minimized. After the gaps
+    are subtracted, the only constraint is that x does not decrease. This is isotonic regression, solved by pooling
+    adjacent violators.
     """
     offsets = [0.0]
     for left, right in pairwise(row):
@@ -265,9 +266,9 @@ def _spread(row: Sequence[str], graph: _Graph, wanted: Mapping[str, tuple[float,
         (place, weight), count = wanted[key], 1
         mean = place - offset
         while blocks and blocks[-1][0] > mean:
-            before, heavy, more = blocks.pop()
-            mean = (mean * weight + before * heavy) / (weight + heavy)
-            weight, count = weight + heavy, count + more
+            other_mean, other_weight, other_count = blocks.pop()
+            mean = (mean * weight + other_mean * other_weight) / (weight + other_weight)
+            weight, count = weight + other_weight, count + other_count
         blocks.append((mean, weight, count))
     places = [mean for mean, _, count in blocks for _ in range(count)]
     return {key: place + offset for key, place, offset in zip(row, places, offsets, strict=True)}

@@ -1,4 +1,4 @@
-"""The tree of the winners drawn as SVG: one card for each candidate, ancestors above their children."""
+"""The lineage of the best candidates drawn as SVG: one card for each candidate, ancestors above children."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["format_edit", "format_gain", "lineage_graph"]
 CARD = Size(216.0, 66.0)
 MARGIN = 8.0
 CHARACTERS = 28
-"""Characters of an edit that a card has room for; its title has the whole sentence."""
+"""Longest text of an edit on a card, in characters; the title of the card has the whole sentence."""
 
 BLUE = "#2563a8"
 
@@ -29,7 +29,7 @@ def lineage_graph(tree: LineageTree, address: Callable[[int], str] | None = None
     Args:
         tree: the tree.
         address: URL of a candidate's page; None draws no links.
-        standalone: whether it is a separate file, which chooses its color by the reader's theme.
+        standalone: whether the drawing is a separate file; it then has its own text color, for light and dark themes.
     """
     sizes = {str(node.id): CARD for node in tree.nodes}
     edges = [(parent, node, place) for node in tree.nodes for place, parent in enumerate(node.parents)]
@@ -40,20 +40,20 @@ def lineage_graph(tree: LineageTree, address: Callable[[int], str] | None = None
         card = group(_card(node, tree), center.x - CARD.width / 2 + MARGIN, center.y - CARD.height / 2 + MARGIN)
         parts.append(card if address is None else f'<a class="plain" href="{escape(address(node.id))}">{card}</a>')
     moved = group(parts[: len(edges)], MARGIN, MARGIN)
-    title = "Ancestors of the best candidates, and what each edit brought"
+    title = "Ancestors of the best candidates, and the gain of each edit"
     elements = [moved, *parts[len(edges) :]]
     return svg_element(elements, layout.width + 2 * MARGIN, layout.height + 2 * MARGIN, title, standalone)
 
 
 def format_gain(gain: EditGain | None) -> str:
-    """Format a gain in bits per byte, or in nats where those are unknown; None becomes a dash."""
+    """Format a gain in bits per byte, or in nats if bytes are unknown; None becomes a dash."""
     if gain is None:
         return "–"
     return f"{gain.bits_per_byte:+.4f}" if gain.bits_per_byte is not None else f"{gain.nats:+.4f} nats"
 
 
 def format_edit(node: TreeNode, tree: LineageTree) -> str:
-    """Return what made a candidate: its last edit in short, or its origin."""
+    """Return the last edit of a candidate in short form, or the origin of an initial program."""
     if node.id in tree.initial_programs:
         return f"from {tree.initial_programs[node.id]}"
     if node.id == BASELINE_ID:
@@ -70,14 +70,14 @@ def _card(node: TreeNode, tree: LineageTree) -> list[str]:
     edit = f"{node.skipped:,} edits, then {edit}" if node.skipped else edit
     shown = edit if len(edit) <= CHARACTERS else f"{edit[: CHARACTERS - 1]}…"
     noise = ", inside the noise" if gain is not None and gain.inside_noise else ""
-    brought = (
+    outcome = (
         f"gain {format_gain(gain)}{noise}"
         if gain is not None
         else ("" if node.id == BASELINE_ID else "no full training")
     )
     best = node.place is not None
     frame = f'stroke="{BLUE}" stroke-width="2"' if best else 'stroke="currentColor" stroke-opacity="0.3"'
-    about = [name, *node.mutations, *([f"place {node.place} of the best"] if best else []), brought]
+    about = [name, *node.mutations, *([f"place {node.place} of the best"] if best else []), outcome]
     dashes = DASHES if node.row is None or not node.row.comparable else ""
     opacity = "0.65" if noise or gain is None else "1"
     return [
@@ -88,5 +88,5 @@ def _card(node: TreeNode, tree: LineageTree) -> list[str]:
         f'<text x="{32 if best else 12}" y="20" font-weight="700">{escape(name)}</text>',
         f'<text x="{CARD.width - 12:g}" y="20" text-anchor="end">{escape(right)}</text>',
         f'<text x="12" y="38" font-size="11">{escape(shown)}</text>',
-        f'<text x="12" y="55" font-size="11" fill-opacity="{opacity}">{escape(brought)}</text>',
+        f'<text x="12" y="55" font-size="11" fill-opacity="{opacity}">{escape(outcome)}</text>',
     ]

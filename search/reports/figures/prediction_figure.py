@@ -1,4 +1,7 @@
-"""Figure of the predictions of a guided search: predicted against reached losses, one color for each stop."""
+"""Figure of the predictions of a guided search: predicted and reached losses, with one color for each stop.
+
+A stop is a share of the budget at which trainings with a bad prediction end.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def _markers(go: Any, here: Sequence[CheckedPrediction], name: str, color: str) 
 
 
 def loss_limits(checked: Sequence[CheckedPrediction]) -> tuple[float, float]:
-    """Return the range of both axes, without far outliers above."""
+    """Return the range of both axes, without losses that are far too high."""
     losses = [loss for each in checked for loss in (each.predicted.mean, each.reached_nats)]
     low, middle = min(losses), median(losses)
     high = max(loss for loss in losses if loss <= middle + 5 * (middle - low) + 0.02)

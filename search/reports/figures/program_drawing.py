@@ -1,8 +1,8 @@
 """A program drawn as a graph, as SVG text.
 
 Data flows from the top down, and the first operand of an op enters on the left. Subprograms are boxes. A color and a
-letter show the family of an op; a color and a sign show a difference from another program. The title of the node has
-both in words, so the drawing can be read without colors. Lines and text take the color of the text around them.
+letter show the family of an op; a color and a sign show a difference from another program. The title of a node has
+both in words, so the drawing can be read without colors. Lines and text have the text color of the page.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 from ....primitives.programs.program import DNA
-from .layered_layout import Layout, Link, Size, layered_layout
+from .layered_layout import Link, Size, layered_layout
 from .program_outline import Outline, OutlineEdge, OutlineNode, program_outline
 from .svg_parts import CHARACTER, DASHES, EDGE, chip, coordinate, edge_path, group, svg_element
 
@@ -36,7 +36,7 @@ FAMILY_MARKS = {
 """Letter and color of each family of ops; white letters are readable on all of them. `other`: unknown ops."""
 
 OWN_FAMILY = ("•", "#1f6f78")
-"""Mark of a family that a plugin adds; the legend names it."""
+"""Mark of all families that plugins add; the legend has their names."""
 
 SIGNS = {"added": ("+", "#1b7a4b"), "changed": ("~", "#a8590b"), "removed": ("−", "#b3322a")}
 """Sign and color of each difference."""
@@ -54,9 +54,9 @@ def draw_program(
     Args:
         dna: well-formed program.
         against: program whose differences are marked; None marks none.
-        title: name of the drawing, for readers who do not see it.
-        everything: whether to draw every subprogram at its first call; otherwise those of MAIN, and what differs.
-        standalone: whether it is a separate file, which chooses its color by the reader's theme.
+        title: name of the drawing, for screen readers.
+        everything: whether to draw all subprograms at their first call, not only those that MAIN calls or that differ.
+        standalone: whether the drawing is a separate file; it then has its own text color, for light and dark themes.
     """
     outline = program_outline(dna, against, everything)
     body = _draw(outline)
@@ -70,10 +70,10 @@ def draw_program(
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """A drawn outline: its size, its elements, and where its inputs and its output are.
+    """A drawn outline: its size, its elements, and the x of its inputs and of its output.
 
     Attributes:
-        inputs: x of `h0` and `h1`; the middle for one that is not read.
+        inputs: x of `h0` and `h1`; the middle for an input that is not read.
         output: x of the output.
     """
 
@@ -99,11 +99,7 @@ def _draw(outline: Outline) -> _Drawn:
         parts.append(group(_node(node, size, boxes.get(node.key)), x, y))
     middle = layout.width / 2
     inputs = tuple(layout.centers[key].x if key in layout.centers else middle for key in ("v0", "v1"))
-    return _Drawn(layout.width, layout.height, parts, (inputs[0], inputs[1]), _output_x(layout, outline))
-
-
-def _output_x(layout: Layout, outline: Outline) -> float:
-    return layout.centers[outline.output].x
+    return _Drawn(layout.width, layout.height, parts, (inputs[0], inputs[1]), layout.centers[outline.output].x)
 
 
 def _size(node: OutlineNode, box: _Drawn | None) -> Size:
@@ -122,7 +118,7 @@ def _text(node: OutlineNode) -> str:
 
 
 def _link(edge: OutlineEdge, outline: Outline, sizes: dict[str, Size], boxes: dict[str, _Drawn]) -> Link:
-    """Return an edge with the places at which it leaves and enters."""
+    """Return an edge with the x at which it leaves its source and enters its target."""
     source, target = boxes.get(edge.source), boxes.get(edge.target)
     leaves = enters = 0.0
     if source is not None:
@@ -137,7 +133,7 @@ def _link(edge: OutlineEdge, outline: Outline, sizes: dict[str, Size], boxes: di
 
 
 def _node(node: OutlineNode, size: Size, box: _Drawn | None) -> list[str]:
-    """Return the elements of a node, from its top left corner."""
+    """Return the elements of a node; (0, 0) is its top left corner."""
     if node.family in ("input", "output"):
         return _terminal(node, size)
     sign, color = SIGNS.get(node.mark, ("", "currentColor"))

@@ -1,7 +1,7 @@
 """Outline of a program for its drawing: live instructions, subprograms, and differences to another program.
 
-The inside of a subprogram is drawn at the first call in MAIN, and at deeper calls if it differs. Other calls are one
-node.
+An instruction is live if the output depends on it. The body of a subprogram is drawn once: at its first call in MAIN if
+it has several live instructions, and at any first call if it differs. Every other call is a single node.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class OutlineNode:
         key: name of the node in its outline.
         name: value that it computes, as in the listing; empty for inputs, outputs and removed instructions.
         label: op or subprogram.
-        detail: settings of the op; empty without.
+        detail: settings of the op; empty if it has none.
         family: family of the op, `call`, `input` or `output`.
         mark: how it differs from the other program.
         about: explanation, one sentence or more.
-        inside: the called subprogram, if it is drawn in place.
+        inside: the called subprogram, if its body is drawn in place of the call.
         operands: number of operands that it reads.
     """
 
@@ -61,7 +61,7 @@ class OutlineEdge:
         source, target: keys of the nodes.
         place: 0 for the first operand that the target reads, 1 for the second.
         port: 0 for `h0` and 1 for `h1`, if the target is a call.
-        removed: whether only the other program has it.
+        removed: whether only the other program has this operand.
     """
 
     source: str
@@ -85,18 +85,18 @@ def program_outline(dna: DNA, against: DNA | None = None, everything: bool = Fal
 
     Args:
         dna: well-formed program.
-        against: program whose differences are marked; none are marked without it, or if the two cannot be aligned.
+        against: program whose differences are marked; None, or a program that cannot be aligned, marks none.
         everything: whether to draw every subprogram in place at its first call.
     """
     try:
         diff = diff_programs(dna if against is None else against, dna)
-    except UsageError:  # other banks: the programs have too little in common
+    except UsageError:  # their banks cannot be aligned: the programs have too little in common
         diff = diff_programs(dna, dna)
     return _Outliner(diff, everything).outline(0, 0)
 
 
 class _Outliner:
-    """Outlines of the subprograms of one program, each drawn in place at most once."""
+    """Builds the outlines of a program's subprograms. The body of each is drawn at most once."""
 
     def __init__(self, diff: ProgramDiff, everything: bool):
         self.diff = diff
@@ -143,7 +143,7 @@ class _Outliner:
             self.drawn.add(callee)
             inside = self.outline(callee, depth + 1)
         elif callee is not None and not mark and side == "candidate" and self.differs[callee]:
-            mark, why = "changed", "its subprogram differs, as drawn where it is called first"
+            mark, why = "changed", "its subprogram differs, as drawn at its first call"
         about = [line if op is None else f"{line}: {op.summary}", *([f"{mark}: {why}"] if mark else [])]
         return OutlineNode(
             key=f"v{number + 2}",
@@ -249,6 +249,6 @@ class _Outliner:
 
 
 def _positions(slots: Sequence[Slot], side: Side) -> dict[int, int]:
-    """Return the position of each slot that a program has."""
+    """Return the position in its program of each slot that the program has."""
     present = [number for number, slot in enumerate(slots) if getattr(slot, side) is not None]
     return {number: position for position, number in enumerate(present)}

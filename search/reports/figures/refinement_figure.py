@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # loads matplotlib
 __all__ = ["refinement_html", "refinement_plot"]
 
 Curves = dict[tuple[str, int], tuple[list[float], list[float]]]
-"""Shares and changes, by matrix and layer."""
+"""Shares of the rank, and changes of the criterion, by matrix and layer."""
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 LINES = ("-", "--", ":", "-.")
@@ -94,7 +94,7 @@ def _axis(result: RefinementResult) -> str:
 
 
 def _range(curves: Curves) -> list[float] | None:
-    """Return the range of the changes without the upper third of their sizes, which would flatten the rest."""
+    """Return the range of the axis of changes, without the largest third of them, which would flatten the rest."""
     changes = sorted((change for _, own in curves.values() for change in own), key=abs)
     if not changes:
         return None

@@ -1,4 +1,4 @@
-"""The figures of a run drawn with matplotlib, for files: they show what the interactive ones do, without a browser."""
+"""The figures of a run as files, drawn with matplotlib. They show the same as the interactive figures of its report."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def progress_plot(points: Sequence[Point], baseline: BaselineSummary) -> Figure 
 
 
 def curve_plot(trainings: Mapping[str, Sequence[Evaluation]]) -> Figure | None:
-    """Draw the validation losses of trainings over their steps, one color for each program; None without any."""
+    """Draw the validation losses of trainings over their steps, one color for each program; None without a loss."""
     figure, axes = new_axes(6.4, 4.2)
     steps: set[int] = set()
     styles = cycle(((ORANGE, ":", "D"), (BLUE, "-", "o"), (SERIES_COLORS[4], "--", "s")))
@@ -79,7 +79,7 @@ def curve_plot(trainings: Mapping[str, Sequence[Evaluation]]) -> Figure | None:
 
 
 def confirmation_plot(confirmed: Sequence[Confirmation]) -> Figure | None:
-    """Draw the differences of the retrained programs to the baseline, with intervals; None without any."""
+    """Draw the differences of the retrained programs to the baseline, with intervals; None without such programs."""
     rows = [row for row in confirmed if row.difference is not None and row.candidate_id != BASELINE_ID]
     if not rows:
         return None
@@ -133,7 +133,7 @@ def prediction_plot(checked: Sequence[CheckedPrediction]) -> Figure | None:
 
 
 def kinds_plot(totals: Sequence[EditKindTotals]) -> Figure | None:
-    """Draw what became of the new programs of each kind of edit; None without any."""
+    """Draw the outcomes of the new programs, one bar for each kind of edit; None without edits."""
     if not totals:
         return None
     figure, axes = new_axes(7.4, 1.4 + 0.3 * len(totals))
@@ -141,7 +141,7 @@ def kinds_plot(totals: Sequence[EditKindTotals]) -> Figure | None:
     ends = [0] * len(totals)
     for name, counts, color, hatch in (
         ("improved on its parent", [each.improved for each in totals], BLUE, ""),
-        ("trained in full, no better", [each.full - each.improved for each in totals], "white", "////"),
+        ("trained in full, not improved", [each.full - each.improved for each in totals], "white", "////"),
         ("stopped at a hurdle", [each.stopped for each in totals], "#dfe3e8", ""),
         ("failed or without a result", [each.failed + each.waiting for each in totals], "white", "xxxx"),
     ):

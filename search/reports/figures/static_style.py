@@ -1,4 +1,4 @@
-"""Style of the plots in files, which matplotlib draws, and their files."""
+"""Style of the plots that matplotlib draws, and functions that write them to files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def legend_above(figure: Figure, axes: Any, columns: int = 2) -> None:
 
 
 def write_plots(plots: Mapping[str, Figure | None], folder: Path) -> list[Path]:
-    """Write figures as SVG and PNG into a folder, which is made if it does not exist, and return their paths.
+    """Write figures as SVG and PNG into a folder, which is created if it does not exist, and return their paths.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -84,7 +84,7 @@ def plot_files(plots: Mapping[str, Figure | None]) -> dict[str, bytes]:
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> list[Path]:
-    """Write files by name into a folder, which is made if it does not exist, and return their paths.
+    """Write files by name into a folder, which is created if it does not exist, and return their paths.
 
     Raises:
         UsageError: the folder cannot be written.

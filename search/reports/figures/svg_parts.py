@@ -1,6 +1,6 @@
 """Parts that the drawings share: the SVG element, edges, and letters on colored squares.
 
-All is drawn in the color of the text around it, so that it can be read on light and on dark pages.
+All parts have the text color of the page, so drawings can be read on light and dark pages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .layered_layout import Point
 __all__ = ["CHARACTER", "DASHES", "EDGE", "chip", "coordinate", "edge_path", "group", "svg_element"]
 
 CHARACTER = 7.25
-"""Width of a character of the font, in pixels at 12 pixels; fonts of fixed width differ little."""
+"""Width of a character in pixels, at a font size of 12 pixels. Monospaced fonts differ little."""
 
 EDGE = 'fill="none" stroke="currentColor" stroke-opacity="0.6" stroke-width="1.2"'
 DASHES = ' stroke-dasharray="4 3"'
@@ -26,10 +26,10 @@ def svg_element(parts: Iterable[str], width: float, height: float, title: str, s
     """Return a drawing as an SVG element.
 
     Args:
-        parts: its elements.
-        width, height: its size.
-        title: name of the drawing, for readers who do not see it.
-        standalone: whether it is a separate file, which chooses its color by the reader's theme.
+        parts: elements of the drawing.
+        width, height: size of the drawing in pixels.
+        title: name of the drawing, for screen readers.
+        standalone: whether the drawing is a separate file; it then has its own text color, for light and dark themes.
     """
     size = f'width="{coordinate(width)}" height="{coordinate(height)}"'
     return "\n".join(
@@ -46,7 +46,7 @@ def svg_element(parts: Iterable[str], width: float, height: float, title: str, s
 
 
 def edge_path(route: Sequence[Point], arrow: bool = True, dashed: bool = False) -> str:
-    """Return an edge: straight beside nodes, bent between rows."""
+    """Return an edge: vertical next to nodes, curved between rows."""
     steps = [f"M{coordinate(route[0].x)} {coordinate(route[0].y)}"]
     for before, after in pairwise(route):
         if before.x == after.x:
@@ -70,7 +70,7 @@ def chip(letter: str, color: str, x: float, y: float) -> list[str]:
 
 
 def group(parts: Iterable[str], x: float, y: float) -> str:
-    """Return elements moved to a place."""
+    """Return elements moved by (x, y)."""
     return "\n".join([f'<g transform="translate({coordinate(x)} {coordinate(y)})">', *parts, "</g>"])
 
 

@@ -1,4 +1,4 @@
-"""The trainings of a run as points of its figures, in three groups, and the best loss so far as a line."""
+"""The trainings of a run as points of a figure, in three groups, and the best loss so far as a line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Point:
         minutes: minutes of search until its result arrived, without pauses.
         candidate_id: id of the trained candidate.
         loss_nats: loss after the full budget, or at the hurdle that stopped it.
-        hurdle: number of that hurdle, from 1; None for a full budget.
+        hurdle: number of the hurdle that stopped the training, from 1; None for a full budget.
     """
 
     minutes: float
@@ -35,7 +35,7 @@ class Point:
 
 
 def training_points(store: StoreReader) -> list[Point]:
-    """Return the trainings with a loss, at the time when their results arrived."""
+    """Return the trainings that have a loss, each at the time when its result arrived."""
     sessions = find_sessions(store.events())
     points = []
     for trial in store.evaluations():
@@ -48,7 +48,7 @@ def training_points(store: StoreReader) -> list[Point]:
 
 
 def group_points(points: Sequence[Point]) -> tuple[list[Point], list[Point], list[Point]]:
-    """Return the trainings that were stopped, those of candidates in full, and those of the baseline in full."""
+    """Return three groups: stopped trainings, full trainings of candidates, and full trainings of the baseline."""
     stopped = [point for point in points if point.hurdle is not None]
     full = [point for point in points if point.hurdle is None and point.candidate_id != BASELINE_ID]
     controls = [point for point in points if point.hurdle is None and point.candidate_id == BASELINE_ID]
@@ -58,13 +58,13 @@ def group_points(points: Sequence[Point]) -> tuple[list[Point], list[Point], lis
 def best_so_far(
     full: Sequence[Point], controls: Sequence[Point], baseline: BaselineSummary, end: float
 ) -> list[tuple[float, float]]:
-    """Return the steps of the best loss so far. The baseline counts with its mean, not with its best trial."""
+    """Return the best loss so far as the steps of a curve. The baseline counts with its mean, not its best trial."""
     start = [] if baseline.loss_nats is None else [(point.minutes, baseline.loss_nats) for point in controls]
     return falling_steps(sorted([*start, *((point.minutes, point.loss_nats) for point in full)]), end)
 
 
 def falling_steps(results: Iterable[tuple[float, float]], end: float) -> list[tuple[float, float]]:
-    """Return the results that are lower than all before, and the lowest again at the end of the axis.
+    """Return the results that are lower than all earlier ones, and the lowest one again at the end of the axis.
 
     >>> falling_steps([(1.0, 4.0), (2.0, 4.1), (3.0, 3.9)], 5.0)
     [(1.0, 4.0), (3.0, 3.9), (5.0, 3.9)]
@@ -77,7 +77,7 @@ def falling_steps(results: Iterable[tuple[float, float]], end: float) -> list[tu
 
 
 def loss_range(full: Sequence[Point], controls: Sequence[Point], stopped: Sequence[Point]) -> list[float] | None:
-    """Return the range of the loss axis: the full trainings without far outliers, and a few stopped ones."""
+    """Return the range of the loss axis: all full trainings except far outliers, and some stopped ones."""
     losses = [point.loss_nats for point in (*full, *controls)]
     if not losses:
         return None

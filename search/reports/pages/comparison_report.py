@@ -102,7 +102,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def _cells(row: ComparisonRow, comparison: Comparison) -> dict[str, str]:
-    """Return a row as text, by column. Columns that would be the same for all programs are left out."""
+    """Return a row as text, by column. Columns with the same value for all programs are left out."""
     swept, matched = bool(comparison.sweep), len({one.unit for one in comparison.rows}) > 1
     failed = any(one.failures for one in comparison.rows)
     unit = comparison.loss_unit
@@ -157,12 +157,12 @@ def _format_method(comparison: Comparison) -> str:
 def _headline(comparison: Comparison) -> str:
     better = [row for row in comparison.rows if row.verdict == "better" and row.difference is not None]
     if not better:
-        return f"Nothing here is shown to be better than {comparison.baseline}"
+        return f"No program is shown to be better than {comparison.baseline}"
     best = min(better, key=lambda row: row.difference.mean if row.difference else 0.0)
     assert best.difference is not None
     factor = best.speedup.factor if best.speedup is not None else None
-    faster = "" if factor is None else f", at {_factor(factor)} times its speed"
-    return f"{best.name} is {-best.difference.mean:.4f} {comparison.loss_unit} below {comparison.baseline}{faster}"
+    speedup = "" if factor is None else f", with a speedup factor of {_factor(factor)}"
+    return f"{best.name} is {-best.difference.mean:.4f} {comparison.loss_unit} below {comparison.baseline}{speedup}"
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Templates of the HTML pages, and pages that are a few tables with figures."""
+"""Templates of the HTML pages, and a general page of a few tables with figures."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class PagePart:
 
     Attributes:
         heading: heading.
-        rows: table as text by title; all rows have the same titles.
-        left: titles of the columns of text.
-        notes: sentences below.
+        rows: rows of the table, as text by title; all rows have the same titles.
+        left: titles of the columns that are aligned to the left.
+        notes: sentences below the table.
         figure: HTML of a figure above the table.
     """
 
@@ -46,12 +46,12 @@ def template(name: str) -> Any:
 
 
 def render_parts(command: str, title: str, headline: str, method: str, parts: Sequence[PagePart]) -> str:
-    """Return a page about a trained model, the result of a command."""
+    """Return a page with the results of a command about a trained model."""
     return template("model.html.j2").render(command=command, title=title, headline=headline, method=method, parts=parts)
 
 
 def try_page(page: Path, write: Callable[[Path], None]) -> str:
-    """Write a page and return its path, or the reason why it was not written, so that the results still appear."""
+    """Write a page and return its path. A failure returns its reason, so that the results are still printed."""
     try:
         write(page)
     except (UsageError, ModuleNotFoundError) as error:

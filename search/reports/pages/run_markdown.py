@@ -34,8 +34,8 @@ FIGURES = {
     "confirmed.svg": "Differences of the retrained programs to the baseline, with 95% intervals",
     "program.svg": "The best program as a graph, with its differences from the baseline",
     "curves.svg": "Learning curves of the best program and of the baseline",
-    "lineage.svg": "Ancestors of the best candidates, and what each edit brought",
-    "edits.svg": "New programs by kind of edit and by what became of them",
+    "lineage.svg": "Ancestors of the best candidates, and the gain of each edit",
+    "edits.svg": "New programs by kind of edit and outcome",
 }
 """Figures that the text shows, with their descriptions."""
 
@@ -59,7 +59,7 @@ def render_markdown(store: StoreReader, figures: Mapping[str, str] | None = None
 
     Args:
         store: store of the run.
-        figures: places of the written figures by file name, as links of the text; None: no figures.
+        figures: links to the written figures by file name; None for no figures.
     """
     with store.snapshot():
         board, manifest = leaderboard(store), store.manifest
@@ -149,7 +149,7 @@ def _figures(links: Mapping[str, str], names: Sequence[str]) -> list[str]:
 
 
 def _table(rows: Sequence[Mapping[str, str]], left: Sequence[str]) -> str:
-    """Return rows of text as a table; the columns are those of the first row, numbers to the right."""
+    """Return rows of text as a table. The first row has the titles; columns not in `left` are aligned to the right."""
     titles = list(rows[0])
     lines = [
         [_cell(title) for title in titles],
@@ -172,7 +172,7 @@ def _text(text: str) -> str:
 
 
 def _code(text: str, language: str) -> str:
-    """Return a block of code, fenced by more backticks than the text has in a row."""
+    """Return a block of code, fenced by more backticks in a row than the text has."""
     fence = "```"
     while fence in text:
         fence += "`"

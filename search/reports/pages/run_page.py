@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["render_report", "try_report", "write_report"]
 
 TOP = 15
-"""Number of candidates whose programs are shown."""
+"""Number of best candidates whose programs are shown."""
 
 ROWS = 100
 """Number of rows of the leaderboard; the run store has all."""

@@ -1,7 +1,7 @@
 """Base classes of the progress displays: a live panel for a terminal, plain lines for anything else, or nothing.
 
-All take the states that a search or a study reports, and messages about slow preparations. None writes to stdout,
-which is for results.
+All displays take the states that a search or a study reports, and messages about slow preparations. No display writes
+to stdout, which is for results.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _WORKERS = 16
 _BAR_COLUMNS = 18
 _GAP = 2
 _OTHER_LINES = 17
-"""Lines of a panel on a narrow terminal besides those of the workers."""
+"""Lines of a panel on a narrow terminal, without the lines of the workers."""
 
 PHASES = {
     "calibrate": "timing the baseline's step",
@@ -48,7 +48,7 @@ PHASES = {
     "evaluate": "evaluating",
     "recheck": "rechecking",
 }
-"""Phases of a training as words; others are shown as they are."""
+"""Phases of a training as words; other phases are shown with their own name."""
 
 
 def shows_panel(stream: TextIO) -> bool:
@@ -57,7 +57,7 @@ def shows_panel(stream: TextIO) -> bool:
 
 
 class NoDisplay:
-    """Progress that is not shown, except messages that must not be missed; a context manager."""
+    """Shows only messages that must not be missed; a context manager."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -139,7 +139,7 @@ class LivePanel(ABC, Generic[State]):
 
     @abstractmethod
     def format_event(self, state: State) -> str:
-        """Return one line about the training that ended last, which is not None."""
+        """Return one line about `state.last`, the training that ended last (not None here)."""
 
     def observe(self, state: Any) -> None:
         """Take the current state; called several times a second."""
@@ -202,7 +202,7 @@ def facts_grid(facts: Sequence[tuple[str, RenderableType]]) -> RenderableType:
 class WorkerTable:
     """Table of the workers: phase, candidate, progress of its training, and latest loss or seconds so far.
 
-    The bars take the room that the console has, and workers beyond its height are counted.
+    Bars fill the free width. Workers that do not fit the height are only counted.
 
     Attributes:
         workers: status of each worker.

@@ -25,10 +25,10 @@ if TYPE_CHECKING:  # rich is loaded when a panel is drawn
 __all__ = ["SearchLines", "SearchPanel", "beats_baseline", "best_against_baseline", "format_outcomes", "search_display"]
 
 LINE_SECONDS = 60.0
-"""Seconds between two lines about the search if no candidate becomes the best."""
+"""Seconds between two lines about the search."""
 
 _CURVE_COLUMNS = 60
-"""Widest curve of the lowest loss."""
+"""Largest width of the curve of the lowest loss, in characters."""
 
 _ORDER = ("ok", "stopped_at_hurdle", "rejected", "non_finite", "timeout", "out_of_memory")
 _WORDS = {"ok": "trained in full", "stopped_at_hurdle": "stopped at a hurdle", "non_finite": "non-finite"}
@@ -42,7 +42,7 @@ def search_display(
 
 
 class SearchLines(LinePrinter["ProgressSnapshot"]):
-    """A line for each new best candidate that is better than the baseline, and one a minute about the search."""
+    """A line for each new best candidate that is better than the baseline, and a line about the search each minute."""
 
     def __init__(self, stream: TextIO):
         super().__init__(stream)
@@ -97,7 +97,7 @@ class SearchPanel(LivePanel["ProgressSnapshot"]):
 
 @dataclass(frozen=True, slots=True)
 class LossCurve:
-    """The lowest loss after each trial as a line of blocks, from the baseline's mean on; as wide as there is room."""
+    """The lowest loss after each trial as a line of block characters that starts at the baseline's mean."""
 
     state: ProgressSnapshot
 
@@ -137,7 +137,7 @@ def format_outcomes(outcomes: Mapping[str, int]) -> str:
 
 
 def beats_baseline(state: ProgressSnapshot) -> bool:
-    """Return whether the best candidate has a lower fitness than the baseline, in the ranking of the search."""
+    """Return whether the best candidate has a lower fitness than the baseline, by which the search ranks."""
     losses = state.baseline_losses
     return state.best is not None and bool(losses) and state.best.fitness_nats < fmean(losses)
 
@@ -169,7 +169,7 @@ def _difference(best: BestCandidate, delta: float) -> str:
 
 
 def _counts(state: ProgressSnapshot) -> str:
-    """Format the number of candidates, and of trials: these include trainings of the baseline and repetitions."""
+    """Format the numbers of candidates and of trials. Trials include repeated trainings and those of the baseline."""
     candidates = pluralize(state.candidates, "candidate")
     ended, minutes = sum(state.outcomes.values()), state.elapsed_seconds / 60.0
     if not ended:

@@ -1,4 +1,4 @@
-"""A curve in one line of text."""
+"""Curves in one line of text."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def steps_in_columns(start: float, steps: Sequence[tuple[int, float]], length: i
 
     Args:
         start: value before the first step.
-        steps: positions, from 1, and values of the steps in order; those above the current value are ignored.
-        length: length of the curve.
+        steps: position (from 1) and value of each step, in order. Steps above the current value are ignored.
+        length: last position of the curve.
         columns: number of points; at most `length` are returned.
 
     >>> steps_in_columns(4.0, [(3, 3.5), (4, 3.0)], length=4, columns=4)

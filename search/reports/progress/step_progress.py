@@ -16,8 +16,8 @@ class StepProgress(WorkProgress):
     """Callback for finished steps; a context manager that erases the bar at the end.
 
     Args:
-        stream: where to show it.
-        what: the work, such as `analyzing`.
+        stream: stream on which progress is shown.
+        what: name of the work, such as `analyzing`.
         quiet: whether to show nothing.
     """
 
@@ -27,7 +27,7 @@ class StepProgress(WorkProgress):
         self._first: tuple[float, int] | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        """Show the number of finished steps; the time left counts from the first step on, which compiles.
+        """Show the number of finished steps. The time left is estimated without the first step, which compiles.
 
         Raises:
             KeyboardInterrupt: a signal has asked the command to stop.

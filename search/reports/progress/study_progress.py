@@ -40,7 +40,7 @@ def show_study_progress(folder: Path, address: str | None, quiet: bool = False) 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {folder}: {error.strerror}; choose another with -o") from error
+        raise UsageError(f"cannot create the folder {folder}: {error.strerror}; choose another with -o") from error
     with (
         interrupt_on_termination() as interruption,
         redirect_output(folder / "log.txt") as terminal,
@@ -68,7 +68,7 @@ class StudyLines(LinePrinter["StudyState"]):
 
 
 class StudyPanel(LivePanel["StudyState"]):
-    """A bar of all trainings, the workers at work, and the last results."""
+    """A bar for all trainings, the busy workers, and the last results."""
 
     def draw(self, state: StudyState, seconds: float) -> list[RenderableType]:
         from rich.progress_bar import ProgressBar

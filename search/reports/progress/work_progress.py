@@ -1,4 +1,4 @@
-"""Base class of progress in parts of a known whole: a bar on a terminal, a line for each quarter elsewhere."""
+"""Progress of work of known size, a base class: a bar on a terminal, a line for each quarter elsewhere."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ LINE_SHARE = 0.25
 
 
 class WorkProgress:
-    """A context manager that erases the bar at the end.
+    """Base class of a callback for progress; a context manager that erases the bar at the end.
 
     Args:
-        stream: where to show it.
-        what: the work, such as `analyzing`.
+        stream: stream on which progress is shown.
+        what: name of the work, such as `analyzing`.
         amount: format of the finished part at the end of the bar, in fields of a task of `rich.progress`.
         quiet: whether to show nothing.
     """
@@ -36,8 +36,8 @@ class WorkProgress:
         Args:
             share: finished share of the work.
             line: text of the line; empty for none.
-            note: text behind the finished part at the end of the bar.
-            task: other fields of the bar's task that change.
+            note: text after the finished part at the end of the bar.
+            task: new values of other fields of the bar's task.
         """
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], note=note, **task)

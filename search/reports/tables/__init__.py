@@ -1,4 +1,4 @@
-"""Forms of single tables: leaderboards of several runs, costs of a program, checks, and what is inside a model."""
+"""Tables for the console: leaderboards, scales, predictions, programs, checks, and analyses of trained models."""
 
 __all__ = [
     "analysis_table",

@@ -24,13 +24,13 @@ _LAYOUT = Layout(drop=("cosine", "linear, bits/byte", "removed, bits/byte"))
 FACTS = (
     (
         "linearity",
-        "variance of a layer's output that a linear map of its input explains, on text that it was not fitted on",
+        "share of the variance of a layer's output that a linear map of its input explains, on text not used to fit it",
     ),
-    ("block", "the same for what the layer adds to its input, without the residual"),
-    ("removed", "rise of the loss without the layer, and two standard errors over windows of the text"),
-    ("linear", "rise of the loss if the linear map replaces the layer"),
+    ("block", "linearity of what the layer adds to its input, without the residual"),
+    ("removed", "rise of the loss without the layer, ± two standard errors over windows of the text"),
+    ("linear", "rise of the loss if the linear map replaces the layer, ± two standard errors"),
 )
-"""What the columns mean."""
+"""Meaning of the columns."""
 
 
 def print_analysis(analysis: ModelAnalysis, console: Console) -> None:
@@ -64,7 +64,7 @@ def analysis_rows(analysis: ModelAnalysis) -> list[dict[str, str]]:
 
 
 def format_difference(found: PairedDifference, digits: int = 4) -> str:
-    """Format a difference and two standard errors; a model whose loss is not finite is `not finite`."""
+    """Format a difference and two standard errors; `not finite` if the loss is not finite."""
     if found.mean is None:
         return "not finite"
     half = "" if found.error is None else f" ± {2.0 * found.error:.{digits}f}"
@@ -93,5 +93,5 @@ def _headline(analysis: ModelAnalysis) -> str:
 def _method(analysis: ModelAnalysis) -> str:
     return (
         f"{analysis.data}, maps of {analysis.width} channels fitted on {analysis.fitted_tokens:,} tokens, "
-        f"scores and losses on {analysis.scored_tokens:,} others"
+        f"scores and losses on {analysis.scored_tokens:,} other tokens"
     )

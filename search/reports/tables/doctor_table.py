@@ -21,7 +21,7 @@ _STYLES = {"failed": "bold red", "warning": "yellow"}
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
     """Print a table for each group.
 
-    On a terminal, reasons of warnings and failures wrap, and the others are cut to one line.
+    On a terminal, reasons of warnings and failures wrap; all other reasons are cut to one line.
     """
     longest = max(len(finding.check) for finding in findings)
     for group, members in groupby(findings, key=lambda finding: finding.group):

@@ -34,7 +34,7 @@ def format_csv(rows: Sequence[RunRow]) -> str:
 
 
 def format_markdown(rows: Sequence[RunRow], boards: Sequence[Leaderboard]) -> str:
-    """Return the rows as a Markdown table, and below it what they are compared with and the result of each run."""
+    """Return the rows as a Markdown table, with the baseline and the result of each run below it."""
     several = len(boards) > 1
     units = " or ".join(dict.fromkeys(board.loss_unit for board in boards))
     lines = [
@@ -50,7 +50,7 @@ def format_markdown(rows: Sequence[RunRow], boards: Sequence[Leaderboard]) -> st
 
 
 def markdown_table(rows: Sequence[RunRow], boards: Sequence[Leaderboard]) -> list[str]:
-    """Return the lines of the table alone."""
+    """Return the lines of the table, without the text below it."""
     cells = [row_cells(each, boards[0].initial_programs, runs=True, mutations=3) for each in rows]
     titles = [
         title

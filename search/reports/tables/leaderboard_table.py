@@ -1,4 +1,4 @@
-"""Leaderboard of a run as tables for the console, and the cells that its page also shows."""
+"""Leaderboard of a run as tables for the console, and cells of rows, which the pages also show."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ _TITLES = (
 """Titles of the columns; `equal time` is shown for runs whose trainings are counted in steps."""
 
 EQUAL_STEPS = "vs baseline, bits/byte (95%, best of all): at equal steps"
-"""Title of a column of priced confirmations; it may wrap. The next column holds the difference at equal time."""
+"""Title of the first of two columns of differences, if steps have a price. The second is `AT_EQUAL_TIME`."""
 
 AT_EQUAL_TIME = "at equal time"
 
 DIFFERENCE = "vs baseline, bits/byte (95%, best of all)"
-"""Title of the column of differences where trainings have one view only."""
+"""Title of the only column of differences, if steps have no price."""
 
 RANKED = (
-    "ranked by the worse of the two differences, at equal steps and at equal time; noise: its multiple of the "
-    "baseline's noise"
+    "ranked by the worse of the two differences, at equal steps and at equal time; noise: that difference as a "
+    "multiple of the baseline's noise"
 )
 """Note below a table with differences at equal time."""
 
@@ -85,7 +85,7 @@ def print_leaderboard(
         board: leaderboard of the run.
         console: console to print on.
         top: number of rows.
-        rows: rows to print instead of the first of the leaderboard.
+        rows: rows to print instead of the first `top` rows of the leaderboard.
     """
     if rows is None:
         rows = shown_rows(select_rows([board], Selection()), top)
@@ -132,7 +132,7 @@ def print_rows(
         runs: whether to show the run of each row, and its result on the test text.
     """
     if not rows:
-        print_text("no candidate fits the conditions", console)
+        print_text("no candidate meets the conditions", console)
         return
     cells = [row_cells(each, initial_programs, runs) for each in rows]
     optional = ("equal time", "on test text", "at equal time")
@@ -142,12 +142,12 @@ def print_rows(
 
 
 def shown_rows(rows: Sequence[RunRow], top: int) -> list[RunRow]:
-    """Return the first rows, and those of the baselines and the initial programs from any rank."""
+    """Return the first rows, and the rows of baselines and initial programs at any rank."""
     return [*rows[:top], *(each for each in rows[top:] if each.row.id == BASELINE_ID or each.origin is not None)]
 
 
 def next_commands(run: Path, board: Leaderboard) -> list[str]:
-    """Return commands that continue with the results of a run."""
+    """Return commands that a user may run next."""
     best, named = leading_candidate(board), shlex.quote(str(run))
     commands = [f"primer-search resume {named} --budget 10m"]
     if best is not None:
@@ -196,7 +196,7 @@ def row_cells(
     Args:
         each: the row.
         initial_programs: origin of each imported initial program, by candidate id.
-        runs: whether to add its run and its result on the test text.
+        runs: whether to add the row's run and its result on the test text.
         mutations: number of mutations to name; None names all.
     """
     row, confirmation = each.row, each.confirmation

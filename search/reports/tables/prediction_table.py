@@ -14,7 +14,7 @@ def format_calibration(predictions: PredictionCalibration | None) -> str:
     if predictions is None:
         return ""
     words = " · ".join(map(_stop_in_short, predictions.stops))
-    return words + ("; calibrated: 68%" if predictions.checked else "")
+    return words + ("; 68% if calibrated" if predictions.checked else "")
 
 
 def _stop_in_short(stop: Stop) -> str:
@@ -26,13 +26,13 @@ def _stop_in_short(stop: Stop) -> str:
 
 def format_stop(stop: Stop) -> str:
     """Format how many trainings a stop ended, and how good its predictions were."""
-    words = f"at {stop.share:.0%} of the budget {stop.stopped:,} stopped"
+    words = f"at {stop.share:.0%} of the budget, {pluralize(stop.stopped, 'training')} stopped"
     if stop.median_error_nats is None or stop.within_one_sd is None or stop.within_two_sds is None:
         return f"{words}, no prediction checked yet"
     return (
-        f"{words}; {pluralize(stop.checked, 'training')} to the end ({stop.unstoppable:,} not stoppable): median error "
-        f"{stop.median_error_nats:.4f} nats, {stop.within_one_sd:.0%} within one predicted standard deviation, "
-        f"{stop.within_two_sds:.0%} within two"
+        f"{words}; {stop.checked:,} reached the end ({stop.unstoppable:,} not stoppable): "
+        f"median error {stop.median_error_nats:.4f} nats, {stop.within_one_sd:.0%} within one predicted standard "
+        f"deviation, {stop.within_two_sds:.0%} within two"
     )
 
 

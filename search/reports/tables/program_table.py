@@ -19,11 +19,11 @@ _LAYOUT = Layout(left=(_PROGRAM,), wrap={_PROGRAM: 40}, drop=("params", "FLOPs",
 
 
 def print_program(listing: str, lines: Sequence[ProgramLine], console: Console) -> None:
-    """Print a program with shape, parameters, forward operations per token and share of the model of each line.
+    """Print a program; each line has its shape, parameters, forward FLOPs per token and share of the model's FLOPs.
 
     Args:
-        listing: the program as text, which also has its constants and the heads of its subprograms.
-        lines: its instructions; empty if their costs are not known.
+        listing: the program as text, with its constants and the heads of its subprograms.
+        lines: costs of its instructions; empty if they are not known.
         console: console to print on.
     """
     banks, *blocks = listing.split("\n\n")
@@ -39,7 +39,7 @@ def print_program(listing: str, lines: Sequence[ProgramLine], console: Console) 
         if rows:
             rows.append(_row(""))
             styles.append("")
-        rows.append(_row(head.partition("   in branches")[0]))  # the shapes have the branches
+        rows.append(_row(head.partition("   in branches")[0]))  # the shapes show the branches
         rows += [_row(_short(text), line) for text, line in zip(texts, own, strict=True)]
         styles += ["bold", *("" if line.calls else "dim" for line in own)]
     print_table(rows, console, _LAYOUT, styles)
@@ -57,7 +57,7 @@ def _row(text: str, line: ProgramLine | None = None) -> dict[str, str]:
 
 
 def _short(text: str) -> str:
-    """Shorten the constant of a line to six digits; the bank above the table has all.
+    """Shorten the constant of a line to six digits; the bank above the table has all digits.
 
     >>> _short("x2 = C_MUL(h0, constant=0.17677669529663687)")
     'x2 = C_MUL(h0, constant=0.176777)'

@@ -25,18 +25,18 @@ _REDUCTIONS = Layout(left=_LEFT, shrink={"matrix": 16}, drop=("error", "share"))
 _GROUPS = Layout(left=_LEFT, drop=("ids", "scored", "accuracy before", "loss before"))
 
 SHOWN = 12
-"""Reductions in the table if none is kept: the best of all."""
+"""Number of reductions in the table if none is kept; it then has the best ones."""
 
 
 def print_refinement(result: RefinementResult, console: Console) -> None:
-    """Print the verdict, the kept reductions, and the scores on the reporting part by frequency of the token."""
+    """Print the verdict, the kept reductions, and the scores on the reporting part by token frequency."""
     print_text(f"{result.name}: {result.verdict}", console, "bold")
     heading, rows = _reductions(result)
     print_text(heading, console)
     print_table(rows, console, _REDUCTIONS)
     if result.groups:
         console.print()
-        print_text(f"Reporting part, {result.reporting_tokens:,} tokens, before and after:", console)
+        print_text(f"Scores on the reporting part ({result.reporting_tokens:,} tokens), before and after:", console)
         print_table(_groups(result.groups), console, _GROUPS)
     console.print()
     print_facts(_facts(result), console)
@@ -52,7 +52,7 @@ def write_refinement_page(result: RefinementResult, folder: Path) -> str:
         parts = [
             PagePart("By frequency of the token", _groups(result.groups), _LEFT, facts),
             PagePart(heading.rstrip(":"), rows, _LEFT),
-            PagePart("Every reduction alone, on the choosing part", every, _LEFT, figure=refinement_html(result)),
+            PagePart("Each reduction alone, on the choosing part", every, _LEFT, figure=refinement_html(result)),
         ]
         method = f"{result.data}, chosen by {result.criterion} on {result.choosing_tokens:,} tokens of held-out text"
         headline = f"{result.name}: {result.verdict}"
@@ -65,11 +65,12 @@ def _reductions(result: RefinementResult) -> tuple[str, list[dict[str, str]]]:
     """Return a heading and the kept reductions, or the best ones if none is kept."""
     count = f"{pluralize(len(result.tried), 'reduction')} tried"
     if result.kept:
-        heading = f"{count}, {len(result.kept)} kept; choosing part after each, {result.choosing_tokens:,} tokens:"
+        part = f"the choosing part ({result.choosing_tokens:,} tokens)"
+        heading = f"{count}, {len(result.kept)} kept; scores after each on {part}:"
         return heading, [_cells(result, kept) for kept in result.kept]
     by_loss = result.criterion == "loss"
     best = sorted(result.tried, key=lambda each: each.scores.loss_nats if by_loss else -each.scores.accuracy)[:SHOWN]
-    heading = f"{count}; the best {len(best)}, each alone on the choosing part, {result.choosing_tokens:,} tokens:"
+    heading = f"{count}; the best {len(best)}, each alone, on the choosing part ({result.choosing_tokens:,} tokens):"
     return heading, [_cells(result, tried) for tried in best]
 
 
@@ -114,9 +115,9 @@ def _facts(result: RefinementResult) -> list[tuple[str, str]]:
     saved = result.saved_parameters
     facts = [("original", f"{_scores(result.original)} on the choosing part")]
     if result.kept:
-        smaller = f"{BYTES * saved:,} bytes less ({saved / result.parameters:.1%})"
+        fewer = f"{BYTES * saved:,} bytes saved ({saved / result.parameters:.1%})"
         counts = f"{result.parameters - saved:,} of {result.parameters:,} parameters"
-        facts.append(("factored", f"{counts}, {smaller}, with the kept matrices as two factors"))
+        facts.append(("factored", f"{counts}, {fewer}, with the kept matrices as two factors"))
     if result.groups:
         facts.append(("groups", "common, middle and rare ids make up a third of the training text each"))
         facts.append(("±", "two standard errors over windows of the text"))

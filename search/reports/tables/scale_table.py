@@ -18,7 +18,7 @@ __all__ = ["format_agreement", "format_scale_result", "ladder_notes", "ladder_ro
 def print_ladder(ladder: Ladder, console: Console) -> None:
     """Print a table of programs and scales: rank, and difference to the baseline on the test text.
 
-    Where steps are timed, the differences at equal steps and at equal time are shown.
+    If steps have a price, the differences at equal steps and at equal time are shown.
     """
     labels = ladder.labels
     layout = Layout(wrap=dict.fromkeys(labels, 16), drop=labels[1:-1])
@@ -27,7 +27,7 @@ def print_ladder(ladder: Ladder, console: Console) -> None:
 
 
 def ladder_rows(ladder: Ladder) -> list[dict[str, str]]:
-    """Return the programs as text: the name, and the result at each scale by its label."""
+    """Return a row of text for each program: its name, and its result at each scale by the label of the scale."""
     return [
         {"id": name} | {label: format_scale_result(ladder.at(place, name)) for place, label in enumerate(ladder.labels)}
         for name in ladder.names
@@ -70,14 +70,14 @@ def ladder_notes(ladder: Ladder) -> list[str]:
     notes += [words for place in range(len(ladder.scales)) if (words := _trained(ladder, place))]
     for label, results in zip(ladder.labels, ladder.results, strict=True):
         notes += [f"{entry.result.name} does not fit {label}: {entry.unfit}" for entry in results if entry.unfit]
-    refits = [entry.result.name for results in ladder.results for entry in results if entry.rescaled]
-    if refits:
-        notes.append(f"the scale of queries was adapted to each width for {', '.join(dict.fromkeys(refits))}")
+    rescaled = [entry.result.name for results in ladder.results for entry in results if entry.rescaled]
+    if rescaled:
+        notes.append(f"the scale of queries was adapted to each width for {', '.join(dict.fromkeys(rescaled))}")
     widths, rates = {scale.width for scale in ladder.scales}, {scale.learning_rate for scale in ladder.scales}
     if len(widths) > 1 and len(rates) == 1:
         notes.append(
             f"all widths were trained at the learning rate {rates.pop():g}; wider models may want a lower one, and "
-            "not all programs to the same degree: learning_rate= sets the rate of one scale"
+            "how much lower depends on the program; learning_rate= sets the rate of one scale"
         )
     better = ladder.better_everywhere
     verdict = f"{', '.join(better)} on every scale" if better else "none on every scale"
@@ -85,7 +85,7 @@ def ladder_notes(ladder: Ladder) -> list[str]:
 
 
 def _trained(ladder: Ladder, place: int) -> str:
-    """Format the steps of the baseline within a scale's budget: fewer for a larger model in the same time."""
+    """Format the steps of the baseline within a scale's budget. A larger model takes fewer steps in the same time."""
     baseline = ladder.at(place, "baseline")
     if baseline is None or not baseline.result.steps or baseline.result.epochs is None:
         return ""

@@ -40,7 +40,8 @@ def print_stress(name: str, lines: Sequence[StressResult], console: Console) -> 
         ("ratio", "largest gradient norm of a layer divided by the smallest"),
         (
             "inputs",
-            f"smallest factor on the first layer's input that breaks it (up to {LARGEST_SCALE:g}); weights: on kernels",
+            f"smallest factor on the first layer's input that breaks the model, up to {LARGEST_SCALE:g}; "
+            "weights: on kernels",
         ),
     ]
     print_facts(facts, console)

@@ -154,7 +154,7 @@ def test_a_difference_in_a_subprogram_opens_it_and_marks_its_other_calls() -> No
     assert first.inside is not None
     assert next(node for node in first.inside.nodes if node.label == "inner").inside is not None
     assert (first.mark, second.mark, second.inside) == ("", "changed", None)
-    assert "as drawn where it is called first" in second.about
+    assert "as drawn at its first call" in second.about
 
 
 def test_programs_with_little_in_common_are_drawn_without_signs() -> None:

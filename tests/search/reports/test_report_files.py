@@ -44,7 +44,7 @@ def test_the_markdown_has_the_headline_the_table_and_how_it_was_run(run: Handmad
     lines = render_markdown(run.store).splitlines()
     assert lines[:2] == ["# Search a\\_run", ""]
     assert lines[2] == f"**{headline(leaderboard(run.store))}**"
-    assert lines[4].startswith("> Unconfirmed: each loss is of one training or a few")
+    assert lines[4].startswith("> Unconfirmed: each loss comes from one training or a few")
     for line in (
         "| rank | id | loss nats | bits/byte | vs baseline | noise | speed | parameters | mutations, newest first |",
         "| --: | :-- | --: | --: | --: | --: | --: | --: | :-- |",

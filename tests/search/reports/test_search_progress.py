@@ -357,7 +357,7 @@ def test_a_merge_names_its_parents_and_the_edits_of_both() -> None:
 def test_fates_of_mutations_add_up() -> None:
     fates = {"mutations": 100, "invalid_widths": 20, "invalid_kinds": 10, "unchanged": 30, "same_function": 5}
     assert format_proposals(fates) == (
-        "100 mutations: 35 new programs · 30 left the program as it was (30%) · 5 known function (5%) · "
+        "100 mutations: 35 new programs · 30 left the program unchanged (30%) · 5 known function (5%) · "
         "30 invalid (30%: widths 20, kinds 10)"
     )
 

@@ -1,8 +1,10 @@
 // Keeps a page up to date. A page works without this script; only figures and live updates need it.
 //
-//   <body data-state=URL>             the state of a run, polled: {last: number of the last event, read: of those shown, running: bool}
-//   <section id=... data-live>        fetched again with the page whenever the state changes
-//   <a data-swap>, <form data-swap>   change these sections in place, and the address; <a data-swap="all"> all of `main`
+//   <body data-state=URL>             state of a run, which is polled: {last: number of the last event, read: number of the last event
+//                                     that the pages show, running: bool}
+//   <section id=... data-live>        section that is replaced whenever the state changes
+//   <a data-swap>, <form data-swap>   replace these sections and change the address, without a new page
+//   <a data-swap="all">               replace all of `main`
 "use strict";
 
 const POLL_MS = 2000;
@@ -19,17 +21,17 @@ function announce(element) {
   element.dispatchEvent(new CustomEvent("dashboard:replaced", { bubbles: true }));
 }
 
-/** Replace an element by its newer version; focus, scrolling and opened details stay. */
+/** Replace an element by its newer version, and keep focus, scroll positions and opened details. */
 function replace(old, fresh) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   const place = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.name ? `[name="${CSS.escape(focused.name)}"]` : focused.getAttribute("href") && `a[href="${CSS.escape(focused.getAttribute("href"))}"]`);
   for (const details of old.querySelectorAll("details[id][open]")) {
     fresh.querySelector(`#${CSS.escape(details.id)}`)?.setAttribute("open", "");
   }
-  // A figure that is drawn already stays; it fetches its data itself.
+  // Keep a figure that is already drawn: it fetches its data itself.
   for (const figure of old.querySelectorAll("[data-figure][id]")) {
-    const twin = fresh.querySelector(`#${CSS.escape(figure.id)}`);
-    if (twin && twin.dataset.figure === figure.dataset.figure) twin.replaceWith(figure);
+    const newer = fresh.querySelector(`#${CSS.escape(figure.id)}`);
+    if (newer && newer.dataset.figure === figure.dataset.figure) newer.replaceWith(figure);
   }
   const scrolled = [...old.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
   old.replaceWith(fresh);
@@ -41,9 +43,9 @@ function replace(old, fresh) {
 async function refresh() {
   const fresh = await fetchPage(location.href);
   for (const part of document.querySelectorAll("[data-live][id]")) {
-    const twin = fresh.getElementById(part.id);
-    // What a reader is typing into stays as it is.
-    if (twin && !(part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea"))) replace(part, twin);
+    const newer = fresh.getElementById(part.id);
+    // Do not replace a section in which the user is typing.
+    if (newer && !(part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea"))) replace(part, newer);
   }
   document.dispatchEvent(new CustomEvent("dashboard:changed"));
 }
@@ -70,7 +72,7 @@ async function poll() {
 
 let asked = 0;
 
-/** Show another view of this page; the last one asked for wins. */
+/** Show another view of this page; of several requested views, only the last one. */
 async function swap(url, { push = true, all = false } = {}) {
   const number = ++asked;
   if (push) history.pushState(null, "", url);
@@ -79,8 +81,8 @@ async function swap(url, { push = true, all = false } = {}) {
   document.title = fresh.title;
   const parts = all ? [document.getElementById("main")] : document.querySelectorAll("[data-live][id]");
   for (const part of parts) {
-    const twin = fresh.getElementById(part.id);
-    if (twin) replace(part, twin);
+    const newer = fresh.getElementById(part.id);
+    if (newer) replace(part, newer);
     else return location.reload();
   }
 }
@@ -92,7 +94,7 @@ document.addEventListener("click", (event) => {
   swap(link.href, { all: link.dataset.swap === "all" });
 });
 
-/** The address of this page with the values of a form; the page of a table starts again. */
+/** Return the address of this page with the values of a form; tables start at their first page again. */
 function formUrl(form) {
   const query = new URLSearchParams(location.search);
   query.delete("page");
@@ -123,7 +125,7 @@ document.addEventListener("input", (event) => {
 
 window.addEventListener("popstate", () => swap(location.href, { push: false, all: true }));
 
-/** Show the middle of drawings that are wider than the page: their trunk is there. */
+/** Scroll drawings that are wider than the page to their middle, where the main path is. */
 function center(root) {
   for (const drawing of root.querySelectorAll(".drawing")) {
     if (!drawing.scrollLeft) drawing.scrollLeft = (drawing.scrollWidth - drawing.clientWidth) / 2;

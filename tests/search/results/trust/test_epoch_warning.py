@@ -48,5 +48,7 @@ def test_a_leaderboard_says_how_often_the_text_was_read() -> None:
 
     assert format_epochs(rows(0.321, 0.2)) == "0.32 epochs in a full training"
     assert format_epochs(rows(4.0)) == "4 epochs in a full training"
-    assert format_epochs(rows(17.2)).startswith("17 epochs in a full training: past 4, losses measure memorization")
+    assert format_epochs(rows(17.2)).startswith(
+        "17 epochs in a full training: after more than 4, losses measure memorization"
+    )
     assert format_epochs(rows()) == ""

@@ -145,6 +145,10 @@ def test_the_report_shows_the_figure_the_words_and_what_was_stopped(tmp_path: Pa
     run.train(1, finished(3.0))
     run.train(2, Evaluation("stopped_at_hurdle", hurdle_losses=losses(3.2)[:3], steps=350))
     page = render_report(run.store)
-    for words in ("predicted at 35% of the budget", "At 35% of the budget 1 stopped; 3 trainings to the end", "edit 2"):
+    for words in (
+        "predicted at 35% of the budget",
+        "At 35% of the budget, 1 training stopped; 3 reached the end",
+        "edit 2",
+    ):
         assert words in page
     assert f"{run.predictions.stopped[0].predicted.mean:.4f} ±" in page
