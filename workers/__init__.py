@@ -1,8 +1,8 @@
 """Training of candidates under a budget.
 
-`config` holds the settings, `protocol` the requests and evaluations of trials, and `price_prior` what a trial knows of
-prices. `data` turns text into batches, `objectives` say what to learn from them, `devices` finds accelerators,
-`training` runs one trial, and `executors` run many.
+`config` holds the settings. `protocol` defines the requests and evaluations of trials. `price_prior` predicts the price
+of a program during its trial. `data` turns text into batches, and `objectives` define what a model learns from text.
+`devices` finds accelerators, `training` runs one trial, and `executors` run many trials.
 """
 
 __all__ = [

@@ -69,15 +69,15 @@ class TrialConfig:
         unit: unit of the budget: reference seconds (see `budget_meter`), CPU seconds of the worker, wall-clock seconds,
             or optimizer steps.
         budget_seconds: training time of a full trial, when `unit` is a clock.
-        allowance_ms: milliseconds charged for a step of the baseline in reference seconds, so that it trains for
-            `1000 * budget_seconds / allowance_ms` steps on any machine; 0 measures its step when the run begins.
+        allowance_ms: milliseconds charged for a step of the baseline in reference seconds, so that the baseline trains
+            for `1000 * budget_seconds / allowance_ms` steps on any machine; 0: its step is timed when the run begins.
         budget_steps: optimizer steps of a full trial, when `unit` is `steps`.
-        price: whether trials in steps also time the candidate's step in turns with the baseline's.
+        price: whether trials with a budget in steps also time the candidate's step in turns with the baseline's.
         hurdles: number of halving hurdles before the end (appendix A.2); 0 turns them off.
         batch: sequences in a training batch.
         devices: number of devices that one trial uses, each for an equal part of the batch.
         evaluation_batches: validation batches (of `batch` sequences) scored at hurdles and at the end.
-        overhead_seconds: wall clock allowed for compilation, probes and evaluation, beyond training.
+        overhead_seconds: wall clock allowed for compilation, probes and evaluation, in addition to training.
         slack: factor of the wall-clock limits: a trial is killed after `slack * budget + overhead_seconds`, or if it is
             still compiling or probing after `slack * overhead_seconds`.
     """
@@ -107,18 +107,18 @@ class TrialConfig:
         if self.batch % self.devices == 0:
             return ""
         return (
-            f"trial.batch = {self.batch} sequences do not divide among trial.devices = {self.devices}: "
+            f"trial.batch = {self.batch} sequences cannot be divided equally among trial.devices = {self.devices}: "
             f"use a multiple of {self.devices}, or fewer devices"
         )
 
     @property
     def wall_limit_seconds(self) -> float:
-        """Wall clock after which a trial is killed (a budget in steps counts one second a step)."""
+        """Wall clock after which a trial is killed. In a budget in steps, each step counts as one second."""
         return self.slack * self.budget + self.overhead_seconds
 
     @property
     def preparation_seconds(self) -> float:
-        """Wall clock after which a trial is killed that is still compiling or probing."""
+        """Wall clock after which a trial that is still compiling or probing is killed."""
         return self.slack * self.overhead_seconds
 
 
@@ -132,8 +132,8 @@ class WorkersConfig:
         accel: kind of devices that workers use.
         per_device: workers that share one GPU, each with an equal part of its memory.
         memory_gib: memory limit of a worker, above which its trial is killed; 0 means an equal share of the machine.
-        compiled_mib: largest size of the cache of compiled programs, which the workers of a machine share; 0 turns it
-            off.
+        compiled_mib: largest size of the cache of compiled programs, which the workers of a machine share; 0 turns the
+            cache off.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT

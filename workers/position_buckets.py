@@ -1,4 +1,4 @@
-"""Losses by position: groups of positions whose sizes double, as the loss falls with the logarithm of the context."""
+"""Losses by group of positions. The group sizes double, because the loss falls with the logarithm of the context."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def bucket_starts(length: int) -> list[int]:
 
 
 def bucket_means(losses: np.ndarray) -> tuple[float, ...]:
-    """Return the mean loss of each group, for the mean loss at each position [length]."""
+    """Return the mean loss of each group, given the mean loss at each position [length]."""
     groups = np.split(np.asarray(losses, np.float64), bucket_starts(len(losses))[1:])
     return tuple(float(group.mean()) for group in groups)
 
 
 def bucket_names(length: int) -> list[str]:
-    """Return the positions of each group, counted from 1.
+    """Return the positions of each group as text, counted from 1.
 
     >>> bucket_names(16)
     ['1', '2-3', '4-7', '8-16']

@@ -48,7 +48,7 @@ INFRASTRUCTURE_FAULTS = frozenset({"worker_lost", "failed"})
 """Outcomes unrelated to the candidate, after which the trial is repeated. All others count for the candidate."""
 
 LARGEST_INPUT_WAIT = 0.02
-"""Share of training time spent waiting for batches above which tables mention it."""
+"""Share of the training time: tables mention the time spent waiting for batches only if its share is larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class HurdleThreshold:
         loss_nats: score that a trial must stay below, in nats per token; None: no threshold.
         weights: weights of the last losses in the score, the latest last.
         offset: constant of the score, in nats per token.
-        price_slope: weight of the price of a slower step in the score.
+        price_slope: weight of the log price in the score, for candidates slower than the baseline.
     """
 
     at: float
@@ -72,7 +72,7 @@ class HurdleThreshold:
     price_slope: float = 0.0
 
     def score(self, losses: Sequence[float], log_price: float = 0.0) -> float:
-        """Return the score of a trial with these losses at the hurdles so far, and this logarithm of its price."""
+        """Return the score of a trial, from its losses at the hurdles so far and the logarithm of its price."""
         priced = self.price_slope * max(0.0, log_price)
         last = losses[-len(self.weights) :]
         return self.offset + priced + sum(w * loss for w, loss in zip(self.weights, last, strict=True))
@@ -89,11 +89,11 @@ class TrialRequest:
         seed: random seed of the parameters and of the order of batches.
         hurdles: hurdles in the order in which the trial reaches them.
         allowance_seconds: seconds charged for a step of the baseline, for budgets in reference seconds; None: not
-            measured yet, so that actual seconds are charged.
-        suspicious_nats: validation loss below which the result is quarantined and probed further; None: no bound.
+            measured yet, and actual seconds are charged.
+        suspicious_nats: validation loss below which the model is suspicious and is probed further; None: no bound.
         learning_rate_factor: multiplier of the configured learning rate.
         unit: unit of relative widths; None: the configured one.
-        price_prior: price of programs as the run predicts it, for hurdles; None: the timing alone counts.
+        price_prior: the run's prediction of prices, for hurdles; None: hurdles use the timed price alone.
         test: whether to score the trained model on the test split, once, at the end.
         calibrate: whether to measure only the time of a step of the baseline (`step_ms`), without training.
     """
@@ -134,17 +134,17 @@ class Evaluation:
         wall_seconds: wall clock of the whole trial.
         spent: budget used, in the trial's unit.
         step_ms: median milliseconds of a training step, by the trial's clock.
-        relative_step: time of a step divided by that of the baseline's step, both timed in turns on the same device;
-            None unless budgets are in reference seconds or `trial.price` is on.
+        relative_step: time of a step divided by the time of the baseline's step, both timed in turns on the same
+            device; None unless budgets are in reference seconds or `trial.price` is on.
         input_wait_share: share of training time spent waiting for batches; on an accelerator an upper bound. None
             without training.
         moved_logits: largest change of a logit of the trained model when later tokens, or other examples of the batch,
             are replaced (0 except for rounding); None if training did not finish.
-        quarantine: reason why the loss was suspicious, if further probes cleared the result; otherwise empty.
+        quarantine: why the loss was suspicious, if further probes found no fault in the model; otherwise empty.
         parameters, block_parameters: number of parameters of the whole model and of one block.
         flops_per_token: forward floating-point operations of one block, per token.
-        step_flops, step_bytes, step_transcendentals: XLA's operation counts of the training step before optimization:
-            floating-point operations, bytes accessed, and transcendental functions.
+        step_flops, step_bytes, step_transcendentals: floating-point operations, bytes accessed and transcendental
+            functions of the training step, as XLA counts them before it optimizes the step.
         peak_memory_bytes: peak memory of the worker (resident on a CPU, device memory elsewhere).
         device: name of the device.
     """
@@ -224,16 +224,16 @@ _FIELDS = frozenset(field.name for field in fields(Evaluation))
 
 
 def fault_evaluation(error: BaseException, wall_seconds: float) -> Evaluation:
-    """Return the evaluation of a trial whose trainer raised: only running out of memory is the candidate's fault."""
+    """Return the evaluation of a trial whose trainer raised. Only a MemoryError is the candidate's fault."""
     outcome = "out_of_memory" if isinstance(error, MemoryError) else "failed"
     return Evaluation(outcome, f"its training raised {error_summary(error)}", wall_seconds=wall_seconds)
 
 
 def loss_unit(losses: Iterable[tuple[float | None, float | None]]) -> str:
-    """Return the unit of compared losses: `bits/byte`, or `nats` for token ids without text.
+    """Return the unit in which losses are compared: `bits/byte`, or `nats` for token ids without text.
 
     Args:
-        losses: each loss in nats per token and in bits per byte.
+        losses: each loss as a pair, in nats per token and in bits per byte.
     """
     return "nats" if any(nats is not None and bits is None for nats, bits in losses) else "bits/byte"
 
@@ -246,8 +246,8 @@ class Progress:
         phase: current phase in one word (`compile`, `probe`, `train`, `evaluate`, ...).
         spent: budget used so far, in the trial's unit.
         budget: the trial's whole budget, in the same unit.
-        loss_nats: latest training loss in nats per token, None before the first.
-        validation_nats: latest validation loss in nats per token of a training that measures it on the way, else None.
+        loss_nats: latest training loss in nats per token; None before the first.
+        validation_nats: latest validation loss in nats per token; None unless it is also measured before the end.
     """
 
     phase: str
@@ -295,7 +295,7 @@ The trainer keeps its data and compiled functions from trial to trial.
 
 
 class Executor(Protocol):
-    """Runs trials on `slots` workers. As a context manager, it ends all its processes.
+    """Runs trials on `slots` workers. When its context exits, all its processes end.
 
     Only `wait` replaces lost workers and makes new ones ready, so call it at least once a second. Call all methods from
     one thread.

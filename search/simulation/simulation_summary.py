@@ -184,7 +184,7 @@ class Meter:
         return Checkpoint(
             virtual_seconds,
             self._executor.started,
-            time.process_time() - self._cpu_start - self._executor.inventing_seconds,
+            time.process_time() - self._cpu_start - self._executor.trainer_seconds,
             sum(file.stat().st_size for file in files if file.exists()),
             resident_bytes(),
         )

@@ -1,8 +1,8 @@
-"""Batches of token windows: a reproducible random order for training, one fixed set for validation.
+"""Batches of token windows: in a reproducible random order for training, and a fixed set for validation.
 
-A batch depends on the seed and the step alone. An interrupted trial therefore continues with the same batches, and two
-candidates with the same seed see the same text. A window holds `length + 1` tokens: the inputs, and the targets shifted
-by one.
+A training batch depends on the seed and the step alone. An interrupted trial therefore continues with the same batches,
+and two candidates with the same seed see the same text. A window holds `length + 1` tokens: the inputs, and the targets
+shifted by one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class TrainBatches:
     """Batches of a token stream, drawn without replacement within an epoch.
 
     An epoch starts at a random offset, cuts the stream into windows of `length` tokens, and visits them in random
-    order. Every token is a target once in an epoch, except fewer than `2 * length` at the ends of the stream.
+    order. Every token is a target once in an epoch, except fewer than `2 * length` tokens at the ends of the stream.
     """
 
     def __init__(self, tokens: Tokens, batch: int, length: int, seed: int):
@@ -37,7 +37,7 @@ class TrainBatches:
             UsageError: the stream is shorter than one window.
         """
         _check_long_enough(tokens, length, "training")
-        # A plain view of the memory map: indexing np.memmap itself costs several times as much.
+        # A plain view of the memory map, because indexing np.memmap itself takes several times as long.
         self._tokens = np.asarray(tokens)
         self._batch = batch
         self._length = length

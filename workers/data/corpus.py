@@ -1,8 +1,9 @@
 """Corpus: a source as a sequence of portions, each small enough for memory.
 
 Worker processes read and tokenize portions independently. `TextCorpus` is text that this process reads
-(python-stdlib, text:PATH); its portions carry the text. `RecordCorpus` is a TFDS set; its portions carry the positions
-of records, which the worker processes read. A corpus always has the same portions in the same order.
+(python-stdlib, text:PATH); its portions hold the text. `RecordCorpus` is a set of TensorFlow Datasets (TFDS); its
+portions hold the positions of records, which the worker processes read. A corpus always has the same portions in the
+same order.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from .user_text.documents import Documents
 __all__ = ["Corpus", "Portion", "RecordCorpus", "TextCorpus", "open_corpus"]
 
 PORTION_BYTES = 2 * 1024 * 1024
+"""Approximate bytes of text in a portion."""
+
 DIGEST_BYTES = 16
 
 
@@ -59,16 +62,17 @@ Portion = TextPortion | RecordPortion
 
 @dataclass(frozen=True)
 class TextCorpus:
-    """Text that this process reads: the standard library or files of the user.
+    """Text that this process reads: Python's standard library, or files of the user.
 
     Attributes:
         source: source as the user wrote it.
         identity: hexadecimal hash of the text.
         documents: number of documents.
         text_bytes: bytes of text.
-        found: documents, read again by each iteration.
-        own_splits: splits that the source itself has; the others are taken from its train documents, or from all.
-        has_sentences: whether every document is one sentence with spaces between words. Copies are then not removed.
+        found: documents; each iteration reads them again.
+        own_splits: splits that the source itself has. The other splits are taken from its train documents, or from all
+            documents if it has no splits.
+        has_sentences: whether every document is one sentence with spaces between words. Repeated sentences are kept.
     """
 
     source: str
@@ -113,7 +117,7 @@ class TextCorpus:
 
 @dataclass(frozen=True)
 class RecordCorpus:
-    """Records of a TFDS set. It has the attributes of `TextCorpus`; `text_bytes` is the size of the record files."""
+    """Records of a TFDS set. Attributes are as in `TextCorpus`, but `text_bytes` is the size of the record files."""
 
     source: str
     identity: str
@@ -125,7 +129,7 @@ class RecordCorpus:
 
     @staticmethod
     def from_set(found: TfdsSet) -> RecordCorpus:
-        """Return the corpus of a set."""
+        """Return the corpus of a TFDS set."""
         return RecordCorpus(
             found.source,
             found.identity,

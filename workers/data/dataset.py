@@ -3,8 +3,8 @@
     <cache>/<key>/  manifest.json  tokenizer.json  train.bin  validation.bin  test.bin
 
 Training reads only these files. The key is a hash of the inputs (text, tokenizer settings, format). The `dataset_hash`
-is a hash of the content; results on datasets with different hashes are not comparable. Documents keep the order of the
-source, and each ends with the end-of-document token.
+is a hash of the content. Results on datasets with different dataset hashes are not comparable. Documents keep the order
+of the source, and each ends with the end-of-document token.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .user_tokenizers import AnyTokenizer, load_user_tokenizer, read_tokenizer
 __all__ = ["FORMAT", "Dataset", "check_source", "default_cache_dir", "find_prepared_dataset", "prepare_dataset"]
 
 FORMAT = 4
-"""Version of the files. Raise it whenever the same text and settings would give other files."""
+"""Version of the file format. Raise it whenever the same text and settings would give other files."""
 
 FILES = ("manifest.json", "tokenizer.json", *(f"{split}.bin" for split in SPLITS))
 
@@ -85,7 +85,7 @@ class Dataset:
 
     @property
     def vocabulary(self) -> int:
-        """Number of token ids a model must embed: the requested number, even if the tokenizer learned fewer."""
+        """Number of token ids that a model must embed: the requested number, even if the tokenizer learned fewer."""
         return self.manifest["vocabulary"]
 
     @property
@@ -130,15 +130,15 @@ class Dataset:
 
 
 def default_cache_dir() -> Path:
-    """Return the folder `data` of the cache; see `cache_folder`."""
+    """Return the folder of prepared datasets, `data` in the cache (see `cache_folder`)."""
     return cache_folder("data")
 
 
 def check_source(source: str) -> None:
-    """Check quickly that a source exists and that there is a cache for it; a TFDS set must have been prepared.
+    """Check quickly that a source exists and that a cache folder is known. A TFDS set must have been prepared.
 
     Raises:
-        UsageError: the source does not exist, or its text cannot be read; or there is no cache folder.
+        UsageError: the source does not exist, its text cannot be read, or no cache folder is known.
     """
     cache = default_cache_dir()
     if is_tfds_source(source):
@@ -165,9 +165,9 @@ def prepare_dataset(
         data: source, and settings of the tokenizer.
         vocabulary: largest number of token ids.
         cache_dir: folder of all datasets; None: `default_cache_dir()`.
-        progress: receives lines of progress; for a dataset that exists, only warnings: about an unofficial set, text
-            that was left out, and splits that are far larger than planned.
-        processes: number of worker processes; None: chosen by cores and size of the text.
+        progress: callback that receives lines of progress. For a dataset that exists, these are only warnings: of an
+            unofficial set, of text that was left out, and of splits that are far larger than planned.
+        processes: number of worker processes; None: chosen by the number of cores and the size of the text.
 
     Returns:
         The dataset's folder, for `Dataset.open`.
@@ -184,7 +184,7 @@ def prepare_dataset(
     left_out = [each.to_dict() for each in corpus.found.left_out] if isinstance(corpus, TextCorpus) else []
     if isinstance(corpus, TextCorpus) and left_out:
         log(format_left_out(corpus.found.left_out))
-    settings, identity, target = _place(corpus, data, vocabulary, cache)
+    settings, identity, target = _locate(corpus, data, vocabulary, cache)
     prefix = f".{_json_sha256(settings)[:12]}-"
 
     def waiting() -> None:
@@ -213,7 +213,7 @@ def find_prepared_dataset(data: DataConfig, vocabulary: int) -> Dataset | None:
         UsageError: the text cannot be read.
     """
     cache = default_cache_dir()
-    _, _, target = _place(_open(data, cache), data, vocabulary, cache)
+    _, _, target = _locate(_open(data, cache), data, vocabulary, cache)
     try:
         return Dataset.open(target, verify=False)
     except UsageError:
@@ -224,7 +224,7 @@ def _open(data: DataConfig, cache: Path) -> Corpus | TokenArray:
     return open_tokens(data.source) if is_token_source(data.source) else open_corpus(data.source, cache)
 
 
-def _place(corpus: Corpus | TokenArray, data: DataConfig, vocabulary: int, cache: Path) -> tuple[list[Any], Any, Path]:
+def _locate(corpus: Corpus | TokenArray, data: DataConfig, vocabulary: int, cache: Path) -> tuple[list[Any], Any, Path]:
     """Return the settings of a dataset, the identity of its text, and its folder."""
     settings: list[Any] = [data.source, vocabulary, data.tokenizer_bytes, data.word_perplexity]
     if data.tokenizer:
@@ -238,7 +238,7 @@ def _json_sha256(value: Any) -> str:
 
 
 def _delete_outdated(cache: Path, prefix: str, partial: Path) -> None:
-    """Delete killed builds with the same settings but former text or format."""
+    """Delete the folders of killed builds with the same settings, but an earlier text or format."""
     for folder in cache.glob(f"{prefix}*"):
         if folder != partial:
             delete_unlocked_folder(folder)
@@ -256,7 +256,7 @@ def _publish(partial: Path, target: Path) -> None:
     for file in partial.iterdir():
         if file.name not in FILES:
             file.unlink()
-    replace_folder(partial, target)  # a folder that exists there is damaged
+    replace_folder(partial, target)  # if the target exists, it is damaged
 
 
 def _build(
@@ -307,7 +307,7 @@ def _build(
 
 
 def _origin(corpus: Corpus | TokenArray) -> dict[str, Any]:
-    """Return the manifest's entries about a TFDS set."""
+    """Return the manifest's entries about the origin of a TFDS set; none for other text."""
     if not isinstance(corpus, RecordCorpus):
         return {}
     found = corpus.tfds_set

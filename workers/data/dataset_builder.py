@@ -5,7 +5,8 @@
                *.bin            token ids, appended portion by portion in the order of the corpus
 
 Each stage writes a `Journal`, so a build that was killed continues where it stopped and gives the same bytes. Memory
-does not grow with the corpus. The exception is a source without splits: 100 bytes per document, in memory-mapped files.
+does not grow with the corpus, with one exception: splits that a source lacks are assigned by means of memory-mapped
+files of 100 bytes per document.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ from .user_tokenizers import AnyTokenizer, load_user_tokenizer, read_tokenizer
 __all__ = ["BuiltDataset", "Log", "build_dataset"]
 
 INLINE_BYTES = 24_000_000
-"""Text below this size is processed in this process, which takes less time than starting others."""
+"""Text below this size is processed in this process, which takes less time than starting other processes."""
 
 PROCESS_BYTES = 8_000_000
 """Smallest amount of text for which it pays to start another process."""
 
 MAX_PROCESSES = 6
-"""Default limit. Each process takes 100 to 150 MB, so that all together stay under 1 GiB."""
+"""Default limit of worker processes. Each process takes 100 to 150 MB, so all together take less than 1 GiB."""
 
 PROGRESS_SECONDS = 10.0
 COLUMNS = ("digests", "sizes", "keys", *(f"band{band}" for band in range(BANDS)))
@@ -73,13 +74,13 @@ def build_dataset(
     """Build a dataset in a folder, or continue a killed build. The caller deletes the intermediate files.
 
     Args:
-        folder: folder of the dataset, empty or as the killed build left it.
+        folder: folder of the dataset: empty, or with the files of the killed build.
         corpus: text.
         data: settings of the tokenizer.
         vocabulary: largest number of token ids.
         dtype: NumPy type of the ids.
-        log: receives lines of progress.
-        processes: number of worker processes; None: chosen by cores and size.
+        log: callback that receives lines of progress.
+        processes: number of worker processes; None: chosen by the number of cores and the size of the text.
 
     Raises:
         UsageError: the text changed while it was read, or is too short.
@@ -106,7 +107,7 @@ def _process_count(corpus: Corpus, requested: int | None) -> int:
 
 
 class _Builder:
-    """Stages of a build, which share the folder and the positions of portions."""
+    """Stages of a build. They share the folder and the positions of portions."""
 
     def __init__(self, folder: Path, corpus: Corpus, log: Log, pool: ProcessPool):
         self.folder, self.corpus, self.log, self.pool = folder, corpus, log, pool
@@ -115,7 +116,7 @@ class _Builder:
         self.portion_starts: list[int] = []
 
     def split(self) -> None:
-        """Assign each document to a split, by sketches of all documents."""
+        """Assign each document to a split, based on sketches of all documents."""
         with Journal(self.folder, "sketches.json", [f"{name}.sketch" for name in COLUMNS]) as journal:
             self._sketch_all(journal)
             counts = journal.state["counts"]
@@ -147,7 +148,7 @@ class _Builder:
         labels, sizes = columns["keys"], columns["sizes"]
         if own is None:
             check_enough_text(self.corpus.source, *_count_distinct(columns["digests"], sizes))
-        # A kill in between does no harm: labels only ever fall, to the smallest key among copies.
+        # A build that was killed during this step can repeat it: labels only decrease, to the smallest key of copies.
         cluster_labels(labels, [columns[f"band{band}"] for band in range(BANDS)])
         if own is None:
             check_enough_groups(self.corpus.source, labels, sizes)
@@ -168,7 +169,7 @@ class _Builder:
         return np.repeat(np.array(splits, np.uint8), counts)
 
     def make_tokenizer(self, data: DataConfig, vocabulary: int) -> AnyTokenizer:
-        """Train on a sample of train text, or load the user's tokenizer or that of a killed build."""
+        """Return the tokenizer: that of a killed build, the user's, or one trained on a sample of train text."""
         path, most_bytes = self.folder / "tokenizer.json", data.tokenizer_bytes
         if path.exists():
             return read_tokenizer(path.read_text(encoding="utf-8"))
@@ -186,7 +187,7 @@ class _Builder:
         return tokenizer
 
     def _sample(self, most_bytes: int) -> Iterator[bytes]:
-        """Yield train text from the whole corpus: every n-th portion of records, or an n-th of each text document."""
+        """Yield train text from the whole corpus: every n-th portion of records, or an n-th part of each document."""
         share = max(1, int(0.9 * self.corpus.text_bytes / most_bytes))
         every, parts = (share, 1) if isinstance(self.corpus, RecordCorpus) else (1, share)
         jobs = (

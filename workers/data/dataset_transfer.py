@@ -1,7 +1,7 @@
-"""Prepared datasets in the caches of machines: finding one, and sending it to machines that lack it, once to each.
+"""Prepared datasets in the caches of machines: finding a dataset, and sending it once to each machine that lacks it.
 
 The name of a dataset's folder is a hash of its inputs. A machine with a folder of that name in its data cache therefore
-already has the dataset. The dataset hash is a hash of the content, which finds a dataset wherever its text came from.
+already has the dataset. The dataset hash is a hash of the content, and does not depend on the source of the text.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .dataset import Dataset, default_cache_dir
 __all__ = ["MAX_BYTES", "dataset_files", "find_dataset_by_hash", "find_local_dataset", "install_dataset"]
 
 MAX_BYTES = 8 * 2**30
-"""Size limit for a transfer. LM1B, with a billion tokens of two bytes, has 2 GiB."""
+"""Largest size of a dataset that is sent. LM1B, with a billion tokens of two bytes each, has 2 GiB."""
 
 
 def find_local_dataset(path: str) -> Path | None:
-    """Return the dataset's folder on this machine (the path itself, or in the data cache), or None."""
+    """Return the dataset's folder on this machine: the path itself, or its name in the data cache; None if absent."""
     for folder in (Path(path), default_cache_dir() / Path(path).name):
         with suppress(UsageError):
             return Dataset.open(folder, verify=False).path
@@ -33,7 +33,7 @@ def find_local_dataset(path: str) -> Path | None:
 
 
 def find_dataset_by_hash(dataset_hash: str, recorded: str | None = None) -> Dataset | None:
-    """Return the verified dataset with a hash from a recorded folder or the data cache, or None."""
+    """Return the verified dataset that has this hash, from the recorded folder or the data cache; None if absent."""
     folders = [] if recorded is None else [Path(recorded)]
     for folder in [*folders, *sorted(path.parent for path in default_cache_dir().glob("[!.]*/manifest.json"))]:
         with suppress(UsageError):
@@ -62,7 +62,7 @@ def dataset_files(path: str) -> dict[str, np.ndarray]:
 
 
 def install_dataset(name: str, names: Sequence[str], contents: Sequence[np.ndarray]) -> Path:
-    """Write a dataset into this machine's cache and return its folder. A dataset that is already there stays.
+    """Write a dataset into this machine's cache and return its folder. An existing dataset is kept.
 
     Args:
         name: name of the dataset's folder.
@@ -75,7 +75,7 @@ def install_dataset(name: str, names: Sequence[str], contents: Sequence[np.ndarr
         for file, content in zip(names, contents, strict=True):
             content.tofile(partial / file)
         Dataset.open(partial)
-        with suppress(OSError):  # another worker has written it meanwhile
+        with suppress(OSError):  # another worker has written the dataset in the meantime
             partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,17 +1,17 @@
 """Detection of near-duplicate documents in one pass over the text, so that copies of a text get the same split.
 
-Every document has a key: the hash of its text without case, punctuation and spacing (case of ASCII letters; punctuation
-and spaces of ASCII and typography). Documents with the same key are copies. Longer documents also have a sketch:
-MinHash (Broder 1997) of all runs of 16 bytes of that text, in 8 bands of 6 rows. Documents that share a band count as
-copies, directly or through others. All copies get one label, their smallest key.
+Every document has a key: the hash of its normalized text, without case (of ASCII letters), punctuation and spacing (of
+ASCII and typography). Documents with the same key are copies. Longer documents also have a sketch: MinHash (Broder
+1997) of runs of 16 bytes of the normalized text, in 8 bands of 6 rows. Documents that share a band count as copies, and
+so do documents that are connected through others. All copies get one label, their smallest key.
 
 Two documents whose runs overlap by 95%, 90%, 80% or 50% (Jaccard) share a label with probability 0.99998, 0.998, 0.91
 or 0.12. Different documents with a common header share a label if a band is taken from the header alone. In groups of
-2,000 documents this happened to none with a header of a third of their length, to a fifth with a header of half, and
-to most with a header of 0.7.
+2,000 documents, this happened to no document if the header was a third of its length, to a fifth of the documents if it
+was half, and to most documents if it was 0.7 of the length.
 
-Copies that are not found: two short documents (under 256 bytes, one or two sentences) that differ in a word; a passage
-quoted in a much longer document; paraphrases and translations; many documents that overlap by less than 80%.
+These copies are not found: two short documents (under 256 bytes, one or two sentences) that differ in a word; a passage
+quoted in a much longer document; paraphrases and translations; many of the documents that overlap by less than 80%.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from jaxtyping import UInt64
 __all__ = ["BANDS", "cluster_labels", "normalized", "partitions", "sketches", "text_key"]
 
 LONG = 256
-"""Bytes of normalized text from which a document has a sketch; shorter texts would share bands by chance."""
+"""Smallest normalized text that has a sketch, in bytes; shorter texts would share bands by chance."""
 
 BANDS = 8
 ROWS = 6
 SAMPLE = 4
-"""One run in four is hashed. Its content decides, so that copies hash the same runs."""
+"""One run in four is hashed. The content of a run decides, so that copies hash the same runs."""
 
 PARTITION = 2_000_000
 """Largest number of documents sorted in memory at once."""
@@ -46,11 +46,11 @@ The pattern matches bytes, because the character classes of `str` change with Py
 """
 
 _ODD = np.random.PCG64(2109_08668).random_raw(BANDS * ROWS + 3) | np.uint64(1)
-"""Odd factors of the hash functions, from the raw stream, which NumPy never changes, unlike its distributions."""
+"""Odd factors of the hash functions, from the raw random stream. NumPy never changes it, unlike its distributions."""
 
 
 def normalized(content: bytes) -> bytes:
-    """Return UTF-8 text in the form that copies share: lower-case words of letters and digits, one space between them.
+    """Return UTF-8 text in the form that copies share: lower-case words of letters and digits, between single spaces.
 
     >>> normalized(b"The  cat, it SAT.")
     b'the cat it sat'

@@ -1,4 +1,4 @@
-"""Jobs of worker processes on portions of a corpus: sketch documents, sample text, encode text as token ids."""
+"""Jobs of worker processes on portions of a corpus: sketch documents (`near_duplicates`), sample text, encode text."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class PortionSketch:
     Attributes:
         documents: number of documents.
         digests: hashes of the exact text.
-        sizes: bytes; 0 for blank documents.
-        keys, bands: keys and bands of `near_duplicates`.
+        sizes: bytes of text; 0 for blank documents.
+        keys, bands: keys and bands of the documents (see `near_duplicates`).
     """
 
     documents: int
@@ -39,7 +39,7 @@ class PortionSketch:
 
 @dataclass(frozen=True, slots=True)
 class SketchJob:
-    """Compute what splitting needs to know about the documents of a portion."""
+    """Compute the hashes and sizes of a portion's documents that their assignment to splits needs."""
 
     portion: Portion
 
@@ -61,8 +61,8 @@ class ReadJob:
     """Read the train documents of a portion, to train the tokenizer.
 
     Attributes:
-        portion, split_ids, hold_out: attributes of `EncodeJob`.
-        parts: 1 reads whole documents; n reads one n-th of each, at a position that the document's hash selects.
+        portion, split_ids, hold_out: as in `EncodeJob`.
+        parts: 1 reads whole documents; n reads one n-th of each document, at a position that its hash selects.
     """
 
     portion: Portion
@@ -89,12 +89,12 @@ class EncodedSplit:
 
 @dataclass(frozen=True, slots=True)
 class EncodeJob:
-    """Encode a portion; return the result for each split.
+    """Encode a portion as token ids; return the result for each split.
 
     Attributes:
         portion: portion of the corpus.
         split_ids: split of each document, as an index of `SPLITS` or EXCLUDED; None: the split of the portion.
-        hold_out: whether the sentences of a train portion whose hash is 0 go to validation (only without `split_ids`).
+        hold_out: whether `is_held_out` selects sentences of train portions for validation (only without `split_ids`).
         tokenizer: file of the tokenizer.
         dtype: NumPy type of the ids.
     """
@@ -121,7 +121,7 @@ class EncodeJob:
 
 
 def count_words(content: bytes) -> int:
-    """Count words as the One Billion Word benchmark does: runs between spaces, plus one for the end of the document."""
+    """Return the number of words as the One Billion Word benchmark counts them: the end of a document is a word too."""
     return len(content.split()) + 1
 
 

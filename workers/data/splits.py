@@ -1,15 +1,17 @@
 """Assignment of documents to train, validation (scored during search) and test (scored by final comparisons).
 
-Splits of the source itself are kept. Missing ones are taken from its train documents, or from all documents if it has
-no splits. The document's label modulo 200 decides. A label is a hash of the text that copies and near copies share (see
-`near_duplicates`), so copies never straddle splits. A text has the same split on every machine, and whichever other
-documents there are, unless they bring the source to 10,000 documents.
+Splits of the source itself are kept. Missing splits are taken from its train documents, or from all documents if it has
+no splits. The residue of a document decides: its label modulo 200. A label is a hash of the text that copies and near
+copies share (see `near_duplicates`), so all copies are in one split. A text has the same split on every machine. It
+depends on other documents only if they are copies of the text, if they bring the source to 10,000 documents, or in the
+cases of small splits and large groups below.
 
-For a source without splits, our choice is residues 0-19 for validation and 20-39 for test (10% each), and a quarter of
-that in a source of at least 10,000 documents: a split of few documents need not resemble the rest (docs/discovery.md).
-In a TFDS set, train documents with residue 0 become validation, and those with residue 1 become test if it is missing,
-too. If a short source leaves a split too small, documents with the next residues fill it. Repetitions of a document are
-excluded from a source without splits; TFDS sets stay complete.
+For a source without splits, documents with residues 0-19 become validation and those with 20-39 test (10% each). In a
+source of at least 10,000 documents, only a quarter of these residues are used. Smaller sources need larger splits,
+because a split of few documents may not resemble the rest (docs/discovery.md). In a TFDS set, each missing split gets
+the train documents of one residue, validation first. If a split is too small, documents with the next residues fill it.
+Very large groups of copies go to train. Repetitions of a document are excluded from a source without splits; TFDS sets
+stay complete.
 """
 
 from __future__ import annotations
@@ -41,25 +43,25 @@ EXCLUDED = 255
 """Split id of a document that is blank or a repetition; other split ids are indices of `SPLITS`."""
 
 RESIDUES = 200
-OWN_RESIDUES = 5
-"""Residues for each of validation and test, for a source of many documents without splits."""
+LARGE_SOURCE_RESIDUES = 5
+"""Number of residues for each of validation and test, for a source without splits of at least `MANY_DOCUMENTS`."""
 
 SMALL_SOURCE_RESIDUES = 20
-"""The same for a source of fewer than `MANY_DOCUMENTS`."""
+"""Number of residues for each of validation and test, for a source without splits of fewer documents."""
 
 MANY_DOCUMENTS = 10_000
 
 MIN_SHARE = 0.01
-"""Share of the bytes up to which validation and test are filled."""
+"""Smallest share of the bytes in each of validation and test, if there are enough documents."""
 
 LARGE_SHARE = 0.05
-"""Share of the bytes above which a group of copies goes to train if possible: alone it would be a whole split."""
+"""A group of copies with a larger share of the bytes goes to train if possible, as it would be a whole split alone."""
 
 MOST_OVER_PLAN = 2.0
-"""Ratio of a split's share to the planned one above which a warning is given."""
+"""Largest ratio of a split's share of the bytes to its planned share; above it, a warning is given."""
 
 FILL_LIMIT = 2_000_000
-"""Documents above which the residue alone decides, in constant memory. A source of this size fills every split."""
+"""Number of documents above which the residue alone decides, in constant memory; so many documents fill every split."""
 
 MIN_BYTES = 10_000
 
@@ -74,12 +76,12 @@ def residue_counts(own_splits: frozenset[str], documents: int) -> dict[str, int]
         own_splits: splits that the source has.
         documents: number of its documents.
     """
-    share = 1 if own_splits else OWN_RESIDUES if documents >= MANY_DOCUMENTS else SMALL_SOURCE_RESIDUES
+    share = 1 if own_splits else LARGE_SOURCE_RESIDUES if documents >= MANY_DOCUMENTS else SMALL_SOURCE_RESIDUES
     return {split: share for split in SPLITS[1:] if split not in own_splits}
 
 
 def is_held_out(content: bytes) -> bool:
-    """Whether a train sentence of a set without validation text goes to validation (its residue is 0)."""
+    """Return whether a train sentence of a set without validation text goes to validation: whether its residue is 0."""
     return text_key(content) % RESIDUES == 0
 
 
@@ -89,7 +91,7 @@ def assign_splits(labels: Labels, sizes: Labels, shares: dict[str, int]) -> Spli
     Args:
         labels: labels of the documents (see `near_duplicates.cluster_labels`).
         sizes: bytes of the documents; 0 for those that do not count.
-        shares: splits to take from train, and the number of residues of each.
+        shares: number of residues of each split that is taken from train (see `residue_counts`).
     """
     if len(labels) > FILL_LIMIT:
         return _assign_by_residue(labels, shares)
@@ -103,7 +105,7 @@ def assign_splits(labels: Labels, sizes: Labels, shares: dict[str, int]) -> Spli
 
 
 def exclude_repetitions(split_ids: SplitIds, digests: Labels) -> SplitIds:
-    """Return the split ids with all but the first of equal documents excluded.
+    """Return the split ids after excluding all repetitions of a document; the first copy keeps its split.
 
     Args:
         split_ids: split ids of all documents.
@@ -122,7 +124,7 @@ def check_enough_text(source: str, documents: int, text_bytes: int) -> None:
     """Check that a source is large enough for all splits.
 
     Raises:
-        UsageError: it has too few documents or bytes.
+        UsageError: the source has too few documents or bytes.
     """
     if documents < len(SPLITS) or text_bytes < MIN_BYTES:
         raise UsageError(
@@ -132,14 +134,14 @@ def check_enough_text(source: str, documents: int, text_bytes: int) -> None:
 
 
 def check_enough_groups(source: str, labels: Labels, sizes: Labels) -> None:
-    """Check that a source has a group of copies for each split; copies are never separated.
+    """Check that a source has at least one group of copies for each split; copies are never separated.
 
     Args:
         source: source as the user wrote it.
         labels, sizes: the arguments of `assign_splits`.
 
     Raises:
-        UsageError: it has fewer groups.
+        UsageError: the source has fewer groups than there are splits.
     """
     if len(labels) > FILL_LIMIT:
         return
@@ -153,10 +155,10 @@ def check_enough_groups(source: str, labels: Labels, sizes: Labels) -> None:
 
 
 def warn_of_large_splits(splits: dict[str, dict[str, int]]) -> str:
-    """Return a warning if validation or test hold far more text than planned, else an empty text.
+    """Return a warning if validation or test hold far more text than planned, else an empty string.
 
     Args:
-        splits: documents and bytes of each split, for a source that has no splits.
+        splits: numbers of documents and bytes in each split. The source itself has no splits.
     """
     total = max(1, sum(each["bytes"] for each in splits.values()))
     counts = residue_counts(frozenset(), sum(each["documents"] for each in splits.values()))
@@ -185,7 +187,7 @@ def _assign_by_residue(labels: Labels, shares: dict[str, int]) -> SplitIds:
 
 
 def _order(clusters: Labels, sizes: np.ndarray, shares: Sequence[int]) -> tuple[np.ndarray, list[int]]:
-    """Sort clusters by residue, large ones last; return the order and the end of each split in it.
+    """Sort clusters by residue, large clusters last. Return this order, and the end of each split in the order.
 
     No split is empty, train included.
     """

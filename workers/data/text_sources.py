@@ -1,8 +1,9 @@
-"""Sources of text: the name of a source gives documents, always the same in the same order.
+"""Sources of text. The name of a source selects documents, always the same documents in the same order.
 
 Each kind of source is one row of `SOURCES`. `python-stdlib` is the standard library of the running Python: code,
-docstrings and comments, on every machine and without a network. `text:PATH` is text of the user (see `user_text`). To
-add a kind, write a function from its argument to `Documents` and add a row; other modules use only the rows.
+docstrings and comments, which exist on every machine and need no network. `text:PATH` is text of the user (see
+`user_text`). To add a kind of source, write a function that turns its argument into `Documents`, and add a row. Other
+modules use only the rows.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Source:
     Attributes:
         usage: notation for users.
         takes_argument: whether an argument follows a colon.
-        open: function of the argument (or an empty string) that returns the documents. It raises UsageError at the
-            call for faults that are visible without reading the text.
+        open: function of the argument (or an empty string) that returns the documents. The call raises UsageError for
+            faults that can be found without reading the text.
     """
 
     usage: str
@@ -65,9 +66,9 @@ class LibraryFiles:
 
     def __iter__(self) -> Iterator[Document]:
         for name, path in _walk(self.root):
-            # These files differ between builds of the same Python version, which must give the same dataset.
-            built = name.startswith(("_sysconfigdata", "config-"))
-            text = _whole_text(path) if path.suffix == ".py" and not built else None
+            # These files differ between builds of one Python version, but all builds must give the same dataset.
+            differs = name.startswith(("_sysconfigdata", "config-"))
+            text = _whole_text(path) if path.suffix == ".py" and not differs else None
             if text is not None:
                 yield Document(name, text)
 

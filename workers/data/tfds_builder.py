@@ -1,7 +1,7 @@
-"""Builder of TFDS sets: find a set of TensorFlow Datasets, or let its own builder build it.
+"""Builder of sets of TensorFlow Datasets (TFDS): find a set, or let the set's own builder build it.
 
 Only this module imports `tensorflow_datasets`. It runs in separate processes, so that TFDS and TensorFlow are never
-loaded where models train. Building needs TensorFlow (the extra `lm1b`); reading records does not.
+loaded where models train. Building needs TensorFlow (the extra `lm1b`); reading records does not need TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LM1B_EXAMPLES = {"train": 30_301_028, "test": 306_688}
 """Sentences in the published archive."""
 
 NOTE = "primer_search.json"
-"""File beside records built by this package; it describes their archive."""
+"""File next to records that were built from `--archive`; it describes the archive."""
 
 SCRATCH = ".primer-search"
 """Folder below `data_dir` where one process at a time builds a set. The leftovers of killed processes are deleted."""
@@ -75,7 +75,7 @@ def read_texts(files: Sequence[tuple[str, int]], feature: str, start: int, stop:
     """Return the texts of records `start` to `stop` of a split in UTF-8, without records that lack the feature.
 
     Reading ranges of the files takes 3-6 us per record. `as_data_source` of TFDS takes 40 us, mostly for generic
-    decoding, which is more than tokenizing a sentence of LM1B takes. A test compares the two.
+    decoding, which is more than tokenizing a sentence of LM1B takes. A test checks that both return the same texts.
 
     Args:
         files: array_record files of the split, each with its number of records.
@@ -125,7 +125,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _default_data_dir() -> str:
-    from tensorflow_datasets.core.constants import DATA_DIR  # which TFDS_DATA_DIR sets
+    from tensorflow_datasets.core.constants import DATA_DIR  # the variable TFDS_DATA_DIR sets it
 
     return DATA_DIR
 
@@ -218,7 +218,7 @@ def _download_and_prepare(
 
 
 def _check_reachable(builder: Any) -> None:
-    """Raise OSError or ValueError if the download does not answer, for which TFDS would retry for minutes."""
+    """Raise OSError or ValueError if the server of the download does not answer. TFDS would retry for minutes."""
     ((url, _),) = builder.url_infos.items()
     request = urllib.request.Request(url, method="HEAD")
     urllib.request.urlopen(request, timeout=REACH_SECONDS).close()
@@ -283,7 +283,7 @@ def _describe(builder: Any, feature: str) -> dict[str, Any]:
 
 
 def _archive_of(builder: Any) -> dict[str, Any] | None:
-    """Describe the archive of LM1B's records. TFDS itself checks a download; the sizes must be the published ones."""
+    """Describe the archive of LM1B's records. A download, which TFDS checks, must have the published sizes."""
     if builder.name != "lm1b":
         return None
     note = Path(builder.data_path, NOTE)
@@ -296,5 +296,5 @@ def _archive_of(builder: Any) -> dict[str, Any] | None:
 
 
 def _summary(error: BaseException) -> str:
-    """Return an error in one line, without the folders of the files it names, which are scratch folders."""
+    """Return an error in one line. Files are named without their folders, which are scratch folders."""
     return strip_folders(error_summary(error)).rstrip(".:")

@@ -1,4 +1,4 @@
-"""Separate process that builds TensorFlow Datasets: TensorFlow uses much memory and prints many messages.
+"""Separate process that builds TensorFlow Datasets, because TensorFlow uses much memory and prints many messages.
 
 `run_builder` starts the process and `serve` runs in it. The request and the answer are one line of JSON each. The
 process ends when its stdin closes, so it also ends if its parent is killed.
@@ -25,10 +25,13 @@ from ...system.error_text import strip_folders
 __all__ = ["delete_at_exit", "run_builder", "serve"]
 
 LOG_SECONDS = 10.0
+"""Time between two lines of progress."""
+
 END_SECONDS = 20.0
+"""Time that the process has to delete its files and end; then it is killed."""
 
 delete_at_exit: list[Path] = []
-"""Folders that the building process deletes when it ends."""
+"""Folders that the process deletes when it ends."""
 
 
 def run_builder(request: dict[str, Any], log: Callable[[str], None]) -> dict[str, Any]:
@@ -36,7 +39,7 @@ def run_builder(request: dict[str, Any], log: Callable[[str], None]) -> dict[str
 
     Args:
         request: arguments of `build_set`, and `temporary`: a folder for temporary files, which the caller deletes.
-        log: receives lines of progress.
+        log: callback that receives lines of progress.
 
     Returns:
         The result of `build_set`.
@@ -105,7 +108,7 @@ def _last_message(errors: IO[bytes]) -> str:
 def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Read a request from stdin, write its answer to stdout, and end this process."""
     request = json.loads(sys.stdin.readline())
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with the answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # the output of libraries must not mix with the answer
     tempfile.tempdir = request.pop("temporary")  # TFDS does not delete its temporary folders
     threading.Thread(target=_end_with_parent, daemon=True).start()
     code = 1

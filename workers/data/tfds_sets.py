@@ -36,11 +36,11 @@ class TfdsSet:
     Attributes:
         source: source as the user wrote it.
         set_name: full name in TFDS, with the version.
-        tfds_version: version of TFDS that found or built it.
+        tfds_version: version of TFDS that found or built the set.
         feature: text feature to read.
         archive: archive of LM1B (`name`, `sha256`, and whether it is the `published` one); None for other sets.
-        splits: splits by this package's names; for each, its `files` (path, records) and its numbers of `bytes` and
-            `documents`.
+        splits: splits by this package's names. Each has its `files` (pairs of path and number of records), and its
+            numbers of `bytes` and `documents`.
     """
 
     source: str
@@ -52,7 +52,7 @@ class TfdsSet:
 
     @property
     def is_unofficial(self) -> bool:
-        """Whether it was built from an archive that is not the published one."""
+        """Whether the set was built from an archive that is not the published one."""
         return self.archive is not None and not self.archive["published"]
 
     @property
@@ -99,7 +99,7 @@ def locate_set(
         cache: folder of prepared datasets.
         data_dir: folder of TFDS sets; None: the default of TFDS.
         archive: local file to use instead of the download of lm1b.
-        log: receives lines of progress.
+        log: callback that receives lines of progress.
 
     Raises:
         UsageError: the set, its text feature, TensorFlow, the download or a valid archive is missing.
@@ -171,7 +171,7 @@ def cache_errors(cache: Path) -> Iterator[None]:
 
 
 def _known_set(source: str, cache: Path) -> TfdsSet | None:
-    """Return the result of an earlier `locate_set` if all its files exist; an unofficial set needs `archive` again."""
+    """Return the result of an earlier `locate_set` if all its files exist. An unofficial set needs `archive` again."""
     try:
         known = load_set(source, cache)
     except UsageError:

@@ -1,4 +1,4 @@
-"""Token ids of the user as a dataset: `tokens:PATH[?vocabulary=N]`, a NumPy array of ids, without text.
+"""Token ids given by the user: `tokens:PATH[?vocabulary=N]`, a NumPy array of ids without text.
 
 The array is a `.npy` file of integers: one long stream, or rows of equal length, which are joined in order. It is
 memory-mapped and copied chunk by chunk. The last 5% (of the ids, or of the rows) are held out: half for validation,
@@ -30,7 +30,7 @@ HELD_OUT = 0.025
 
 CHUNK = 1 << 20
 SMALLEST = 1000
-"""Least number of ids."""
+"""Smallest number of ids."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +40,7 @@ class TokenArray:
     Attributes:
         source: source as the user wrote it.
         ids: memory-mapped array, `[ids]` or `[rows, ids]`.
-        vocabulary: number of ids that the user says there are; None if not given.
+        vocabulary: size of the vocabulary that the user gave; None if not given.
     """
 
     source: str
@@ -49,7 +49,7 @@ class TokenArray:
 
     @property
     def row(self) -> int:
-        """Number of ids that stay together."""
+        """Number of ids in a row, which belong to one split; 1 for one long stream."""
         return self.ids.shape[1] if self.ids.ndim == 2 else 1
 
     def identity(self) -> str:
@@ -60,13 +60,13 @@ class TokenArray:
         return digest.hexdigest()
 
     def chunks(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        """Yield the ids from `start` to `stop` of the joined rows."""
+        """Yield the ids of the joined rows from `start` to `stop` (exclusive), in chunks."""
         flat = self.ids.reshape(-1)
         for place in range(start, stop, CHUNK):
             yield flat[place : min(place + CHUNK, stop)]
 
     def bounds(self) -> list[tuple[int, int]]:
-        """Return the first and the last place of each split: train, validation, test."""
+        """Return the start and the end (exclusive) of each split: train, validation, test."""
         rows = self.ids.size // self.row
         held = max(1, int(HELD_OUT * rows))
         ends = [self.row * end for end in (rows - 2 * held, rows - held, rows)]
@@ -158,19 +158,19 @@ def _check_range(source: str, ids: np.ndarray, vocabulary: int) -> None:
 
 
 def _vocabulary(source: str, path: Path, options: str) -> int | None:
-    """Return the vocabulary that the source or the JSON beside the array names."""
-    beside = path.with_suffix(".json")
+    """Return the vocabulary given by the source or by the JSON file next to the array; None if neither gives one."""
+    description = path.with_suffix(".json")
     given: Any = None
     if options:
         name, _, given = options.partition("=")
         if name != "vocabulary" or not given.isdigit():
             raise UsageError(f"data.source {source} must end with ?vocabulary=N, or with the name of the file")
         given = int(given)
-    elif beside.is_file():
+    elif description.is_file():
         try:
-            given = json.loads(beside.read_text(encoding="utf-8")).get("vocabulary")
+            given = json.loads(description.read_text(encoding="utf-8")).get("vocabulary")
         except (OSError, ValueError, AttributeError):
-            raise UsageError(f'{beside} must hold a JSON object such as {{"vocabulary": 1024}}') from None
+            raise UsageError(f'{description} must hold a JSON object such as {{"vocabulary": 1024}}') from None
     if given is not None and (type(given) is not int or given < 1):
         raise UsageError(f"the vocabulary of data.source {source} is {given!r}, but must be a positive integer")
     return given

@@ -1,7 +1,7 @@
-"""Byte-level BPE tokenizer: any UTF-8 text to token ids and back without loss.
+"""Byte-level BPE tokenizer, which encodes any UTF-8 text as token ids and decodes them without loss.
 
-It is the algorithm of Sennrich et al. 2016 (arXiv 1508.07909) over bytes, as in GPT-2. The vocabulary consists of the
-256 bytes, one end-of-document token and learned merges. Only this module imports `tokenizers`, and only when needed.
+The algorithm is that of Sennrich et al. 2016 (arXiv 1508.07909) on bytes, as in GPT-2. The vocabulary consists of the
+256 bytes, one end-of-document token and learned merges. `tokenizers` is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ MIN_FREQUENCY = 2
 ASCII_PIECE = re.compile(
     r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\t-\r A-Za-z0-9]+|[\t-\r ]+(?![^\t-\r ])|[\t-\r ]+"
 )
-"""Pieces that byte-level BPE cuts ASCII text into before merging: GPT-2's pattern, restricted to ASCII."""
+"""Pieces into which byte-level BPE cuts ASCII text before merging: GPT-2's pattern, restricted to ASCII."""
 
 SINGLE_SPACE = re.compile(r"(?<=\S)(?= \S)")
-"""Position before a single space between two other characters, where a piece begins in any text."""
+"""Position before a single space between two characters that are not spaces. A piece begins there in any text."""
 
 CACHE_PIECES, CACHE_PIECE_LENGTH = 150_000, 64
-"""Pieces in each of the two generations of a `CachingEncoder`'s cache (60 MB in all), and their longest length."""
+"""Pieces in each of the two generations of a `CachingEncoder`'s cache (60 MB in all), and the longest piece kept."""
 
 
 class Tokenizer:
-    """A trained tokenizer. No text is encoded as the end-of-document token, not even text that spells its name."""
+    """A trained tokenizer. No text is encoded as the end-of-document token, not even the text of the token's name."""
 
     def __init__(self, inner: tokenizers.Tokenizer):
         end = inner.token_to_id(END_OF_DOCUMENT)
@@ -106,7 +106,7 @@ class Tokenizer:
 
     @property
     def size(self) -> int:
-        """Number of token ids, which is smaller than requested if the text had too few pairs."""
+        """Number of token ids, which is smaller than requested if the text had too few repeated pairs."""
         return self._inner.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
@@ -118,11 +118,11 @@ class Tokenizer:
         return [encoding.ids for encoding in self._inner.encode_batch_fast(list(texts))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids, with the name of each end-of-document token."""
+        """Return the text of token ids. The end-of-document token is written as its name."""
         return self._inner.decode(list(ids), skip_special_tokens=False)
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield the text of each token id as it arrives. A character is held back until all its bytes are there.
+        """Yield the text of each token id as it arrives. A character is yielded once all its bytes have arrived.
 
         An extra last part holds incomplete bytes, so that all parts joined equal the result of `decode`.
         """
@@ -140,9 +140,9 @@ class Tokenizer:
 class CachingEncoder:
     """Fast encoder for large texts: token ids of a NumPy type, with the end-of-document token after each text.
 
-    BPE cuts text into pieces before merging, so a piece has the same ids everywhere. Text repeats its pieces, and
-    looking their ids up in a cache is several times as fast as merging again. Pieces beyond ASCII follow Unicode's
-    tables. Such text is therefore cut only at single spaces, and the library finds the pieces between them.
+    BPE cuts text into pieces before merging, so a piece has the same ids everywhere. Most pieces occur many times, and
+    looking up their ids in a cache is several times as fast as merging again. Outside ASCII, the cuts depend on
+    Unicode's tables. Such text is therefore cut here only at single spaces, and the library cuts the parts further.
     """
 
     def __init__(self, tokenizer: Tokenizer, dtype: str):
@@ -165,12 +165,12 @@ class CachingEncoder:
         return b"".join(cast("list[bytes]", ids)) + self._end
 
     def _find(self, pieces: set[str]) -> dict[str, bytes]:
-        """Look up pieces in the older generation of the cache; encode the others by one call of the library."""
+        """Return the ids of pieces: from the older generation of the cache, or else by one call of the library."""
         found = {piece: self._older[piece] for piece in pieces if piece in self._older}
         unknown = [piece for piece in pieces if piece not in found]
         for piece, ids in zip(unknown, self._tokenizer.encode_all(unknown), strict=True):
             found[piece] = np.array(ids, self._dtype).tobytes()
-        if len(self._known) > CACHE_PIECES:  # pieces still in use return to the new generation one by one
+        if len(self._known) > CACHE_PIECES:  # start a new generation; pieces still in use move to it one by one
             self._older, self._known = self._known, {}
         self._known.update((piece, ids) for piece, ids in found.items() if len(piece) <= CACHE_PIECE_LENGTH)
         return found
@@ -189,7 +189,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _byte_of_character() -> dict[str, int]:
-    """Return the byte of each character in a token: printable Latin-1, and U+0100 onwards for the other bytes."""
+    """Return the byte for each character in a token: itself in printable Latin-1, the other bytes from U+0100 on."""
     printing = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = sorted(set(range(256)) - set(printing))
     return {chr(byte): byte for byte in printing} | {chr(0x100 + index): byte for index, byte in enumerate(others)}

@@ -1,4 +1,4 @@
-"""Tokenizers of the user: a `tokenizer.json` of the `tokenizers` library, or none, for token ids without text."""
+"""Tokenizers given by the user: a `tokenizer.json` of the `tokenizers` library, or plain ids for data without text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ END_NAMES = (
 
 
 class ForeignTokenizer:
-    """A tokenizer that others trained; it has the methods of `Tokenizer`. Special tokens are not added to texts."""
+    """A tokenizer that was not trained by this package. It is used like a `Tokenizer`, and adds no special tokens."""
 
     def __init__(self, inner: tokenizers.Tokenizer):
         ends = [token for name in END_NAMES if (token := inner.token_to_id(name)) is not None]
@@ -72,7 +72,7 @@ class ForeignTokenizer:
         return self._inner.decode(list(ids), skip_special_tokens=True)
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield the text as token ids arrive."""
+        """Yield the text as token ids arrive, special tokens included."""
         from tokenizers.decoders import DecodeStream
 
         stream = DecodeStream(skip_special_tokens=False)
@@ -82,10 +82,10 @@ class ForeignTokenizer:
 
 
 class IdTokenizer:
-    """Ids without text: a prompt is numbers with spaces between them, and so is what is generated."""
+    """Tokenizer of ids without text. Prompts and generated output are numbers with spaces between them."""
 
     end_of_document = -1
-    """No id ends a document."""
+    """No token id: nothing marks the end of a document."""
 
     def __init__(self, size: int):
         self.size = size
@@ -95,7 +95,7 @@ class IdTokenizer:
         return json.dumps({"token_ids": self.size})
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids that a text lists; an empty text is the id 0."""
+        """Return the ids that a text lists; an empty text gives the id 0."""
         words = text.split() or ["0"]
         if not all(word.isdigit() and int(word) < self.size for word in words):
             raise UsageError(f"the data has token ids without text: give a prompt of ids from 0 to {self.size - 1}")
@@ -106,15 +106,16 @@ class IdTokenizer:
         return " ".join(map(str, ids))
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield the ids as they arrive."""
+        """Yield the ids as they arrive, each after a space."""
         return (f" {token}" for token in ids)
 
 
 AnyTokenizer = Tokenizer | ForeignTokenizer | IdTokenizer
+"""Tokenizer of a dataset or of a model."""
 
 
 def read_tokenizer(text: str) -> AnyTokenizer:
-    """Return the tokenizer of the JSON text in a dataset or beside weights.
+    """Return the tokenizer of the JSON text that lies in a dataset or next to weights.
 
     Raises:
         UsageError: the text is not a tokenizer.

@@ -1,3 +1,3 @@
-"""Devices: their discovery, placement of workers on them, estimates of their memory, and compiled programs."""
+"""Devices: discovery, placement of workers, estimates of memory, and the cache of compiled programs."""
 
 __all__ = ["compilation_cache", "discovery", "memory_estimate", "placement", "ray_environment", "worker_environment"]

@@ -1,9 +1,9 @@
-"""Compiled programs on disk, shared by the workers of a machine and by later runs.
+"""Cache of compiled programs on disk, shared by the workers of a machine and by later runs.
 
-A program that is trained again, such as the baseline, a leader or one that is confirmed, loads its training step in a
-tenth of the time that its compilation takes. JAX keeps the cache, and removes what was used least recently. Code that
-was compiled for one processor may not run on another, and its loops are divided among the cores of the process: each
-kind of processor and number of cores has its own folder.
+Some programs are trained again, such as the baseline and candidates that are confirmed. Loading their training step
+takes a tenth of the time of compiling it. JAX manages the cache, and removes the least recently used programs. Code
+that was compiled for one processor may not run on another, and compiled loops are divided among the cores of the
+process. So each kind of processor and number of cores has its own folder.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from ...system.user_folders import cache_folder
 __all__ = ["compilation_cache_folder", "use_compilation_cache"]
 
 MIN_COMPILE_SECONDS = 0.1
-"""Compilations that take less are not kept. The programs of a brief training take 0.2 to 1 s each."""
+"""Shortest compilation whose result is kept. The programs of a brief training take 0.2 to 1 s each."""
 
 UNUSED_DAYS = 30
-"""Age at which the folder of another processor or version is removed."""
+"""Days without use after which a folder is removed, such as that of another processor or version."""
 
 _log = logging.getLogger(__name__)
 
 
 def compilation_cache_folder() -> Path:
-    """Return the folder of this process's processor, number of cores and version of jaxlib."""
+    """Return the cache folder for the processor, number of cores and jaxlib version of this process."""
     name = f"jaxlib-{version('jaxlib')}-{processor_digest()}-{len(usable_cores())}-cores"
     return cache_folder("compiled") / name
 
 
 def use_compilation_cache(mebibytes: int) -> None:
-    """Have JAX keep the programs that this process compiles from now on. The user's own settings of JAX come first.
+    """Make JAX cache the programs that this process compiles from now on. A cache folder set by the user has priority.
 
     Args:
-        mebibytes: largest size of the folder; 0 keeps nothing.
+        mebibytes: largest size of the folder; 0 turns the cache off.
     """
     import jax
 

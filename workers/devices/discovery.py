@@ -1,4 +1,4 @@
-"""Discovery of devices, in a separate process, because the controller must never claim an accelerator.
+"""Discovery of devices in a separate process, because the controller process must never claim an accelerator.
 
 JAX reports the devices of this machine, and Ray those of a cluster. With `--dry-run`, `PRIMER_SEARCH_FAKE_DEVICES` can
 describe other devices: `tpu:8:TPU v4:32GiB`, or `gpu:2x8:NVIDIA H100:80GiB` for two hosts of eight GPUs.
@@ -57,7 +57,7 @@ print(json.dumps([node["Resources"] for node in ray.nodes() if node["Alive"]]))
 _JAX_SECONDS = 120
 _RAY_SECONDS = 60
 _TWO_CORE_CHIPS = ("tpuv2", "tpuv3", "tpu7", "tpu7x", "tpu8i", "tpuv7x", "tpuv8i")
-"""Kinds of chips whose two cores are separate devices: jax/_src/pallas/mosaic/tpu_info.py; the last are Ray's names."""
+"""Chips whose two cores are separate devices: JAX's names (jax/_src/pallas/mosaic/tpu_info.py), then Ray's names."""
 _INSTALL = {
     "gpu": "install JAX for GPUs with `pip install 'jax[cuda13]'`",
     "tpu": "on a TPU machine, install JAX for TPUs with `pip install 'jax[tpu]'`",
@@ -77,8 +77,8 @@ class VisibleDevices:
         platform: `cpu`, `gpu` or `tpu`.
         kinds: kind of each device.
         memory_bytes: memory of the smallest device; None: unknown.
-        hosts: number of devices on each host; empty: all on one.
-        trouble: why the accelerators that a user expects are missing, such as a message of JAX; empty: none are.
+        hosts: number of devices on each host; empty: all on one host.
+        trouble: why accelerators that the user expects are missing, such as a message of JAX; empty: none are missing.
     """
 
     platform: Platform
@@ -97,16 +97,16 @@ class VisibleDevices:
 
     @property
     def kind(self) -> str:
-        """Kind of the first device, which represents all."""
+        """Kind of the first device. All devices count as this kind."""
         return self.kinds[0] if self.kinds else self.platform
 
 
 def visible_devices(environment: Mapping[str, str] | None = None) -> VisibleDevices:
-    """Return the devices that JAX sees in another process, or one CPU at once if nothing suggests an accelerator.
+    """Return the devices that JAX sees in another process. If nothing suggests an accelerator, return one CPU at once.
 
     Args:
-        environment: environment variables of that process; None: those of this process. The result for None is cached,
-            because the controller later restricts its own environment to the CPU.
+        environment: environment variables of the other process; None: those of this process. The result for None is
+            cached, because the controller later restricts its own environment to the CPU.
     """
     return _devices_here() if environment is None else _ask_jax(environment)
 
@@ -132,9 +132,9 @@ def cluster_devices(address: str, accel: str = "auto") -> VisibleDevices:
 
 
 def devices_in_nodes(nodes: list[dict[str, float]], accel: str = "auto") -> VisibleDevices:
-    """Return the devices of a cluster's nodes, from their Ray resources, for an `--accel`.
+    """Return the devices of a cluster for an `--accel`, given the Ray resources of its nodes.
 
-    Ray counts the chips of a TPU; JAX may see two devices for each (`devices_per_chip`).
+    Ray counts the chips of a TPU; JAX may see two devices per chip (`devices_per_chip`).
     """
     platforms: tuple[tuple[Platform, str], ...] = (("gpu", "GPU"), ("tpu", "TPU"), ("cpu", "CPU"))
     for platform, resource in platforms:
@@ -161,8 +161,8 @@ def devices_per_chip(kind: str) -> int:
 def cpu_device_count() -> int:
     """Return the number of CPU devices that JAX has in this process, without importing JAX."""
     flags = re.findall(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
-    own = os.environ.get("JAX_NUM_CPU_DEVICES", "")  # it has precedence over the flag
-    return int(own) if own.isdecimal() else int(flags[-1]) if flags else 1
+    variable = os.environ.get("JAX_NUM_CPU_DEVICES", "")  # it has precedence over the flag
+    return int(variable) if variable.isdecimal() else int(flags[-1]) if flags else 1
 
 
 def too_few_devices_error(wanted: int, seen: int, platform: str) -> UsageError:
@@ -194,9 +194,9 @@ def resolve_platform(
     Args:
         accel: value of `--accel`.
         seen: devices that exist; None: they are discovered if necessary.
-        address: address of a Ray cluster to use instead of this machine. An accelerator named for a cluster is accepted
-            without a check, because its workers fail at their start if it is missing.
-        setting_of: run or configuration whose `workers.accel` named the accelerator, for messages; empty: `--accel`.
+        address: address of a Ray cluster to use instead of this machine. A requested accelerator is then not checked if
+            `seen` is None, because workers fail at their start without it.
+        setting_of: run or configuration whose `workers.accel` is `accel`, for messages; empty: `accel` is `--accel`.
 
     Raises:
         UsageError: the requested accelerator does not exist.
@@ -244,7 +244,7 @@ def fake_devices(dry_run: bool, environment: Mapping[str, str] = os.environ) -> 
 
 
 def use_cpu_only() -> None:
-    """Restrict JAX in this process to the CPU, also if it is imported already: a TPU has one owner at a time."""
+    """Restrict JAX in this process to the CPU, even if JAX is already imported. Only one process can own a TPU."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.pop("JAX_PLATFORM_NAME", None)
     if (jax := sys.modules.get("jax")) is not None:
@@ -260,7 +260,7 @@ def _devices_here() -> VisibleDevices:
 def _ask_jax(environment: Mapping[str, str]) -> VisibleDevices:
     if not _may_have_accelerator(environment):
         return VisibleDevices("cpu", ("cpu",))
-    # By default, JAX reports three quarters of the memory.
+    # Make JAX report all of the memory; by default it reports three quarters.
     fraction = {"XLA_CLIENT_MEM_FRACTION": "1.0", "XLA_PYTHON_CLIENT_MEM_FRACTION": ""}
     try:
         answer = subprocess.run(

@@ -21,7 +21,7 @@ _FLOAT32 = 4
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes of one training on each of its devices.
+    """Bytes that one training takes on each of its devices.
 
     Attributes:
         parameters: parameters, and their average if there is one.
@@ -40,10 +40,10 @@ class MemoryEstimate:
 
 
 def estimate_memory(graph: Graph, model: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig) -> MemoryEstimate:
-    """Estimate the memory of a candidate with as many parameters as the search allows. The estimate is rather too high.
+    """Estimate the memory of a candidate with as many parameters as the search allows. It is usually too high.
 
-    With P = `model_parameters` of the program times `model.parameter_cap`, or the end of `model.parameter_range`, and
-    4 bytes each:
+    P is that number of parameters: `model_parameters` of the program times `model.parameter_cap`, or the upper end of
+    `model.parameter_range`. A parameter has 4 bytes.
 
         parameters  = 4 P; 8 P with an average of the parameters
         optimizer   = 8 P for the state of AdamW (nearly 0 for Adafactor, whose statistics are rows and columns)
@@ -51,9 +51,9 @@ def estimate_memory(graph: Graph, model: ModelConfig, trial: TrialConfig, optimi
         activations = layers * tokens * (channels of every value of the block, in all branches) * bytes of the precision
                       + tokens * vocabulary * 8 for the logits and their gradient, in float32
 
-    where tokens = batch * length / devices, and Scores have `length` channels. The estimate assumes that every value is
-    stored for the backward pass; XLA's fusion avoids some of them. A mutated program with the same number of parameters
-    may need more memory than the baseline; such a trial ends as `out_of_memory`.
+    where tokens = batch * length / devices, and attention scores have `length` channels. The estimate assumes that
+    every value is stored for the backward pass; XLA's fusion avoids storing some. A mutated program with the same
+    number of parameters may need more memory than the baseline. If memory runs out, its trial ends as `out_of_memory`.
 
     XLA on a CPU reports 0.66 to 0.90 of the estimate in float32, and 0.69 to 0.93 in bfloat16 with JAX 0.12, for
     TRANSFORMER, PRIMER_EZ and PRIMER (widths 64 to 256, 2 and 6 layers, lengths 64 to 256). With JAX 0.10 it reports up

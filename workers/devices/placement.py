@@ -1,10 +1,11 @@
 """Placement of workers on devices: how many fit, what Ray reserves for each, and their environment variables.
 
-The functions are pure and decide from a list of devices. One worker takes `trial.devices` devices of one host. Several
-workers may share one GPU. TPUs are assigned by chip, the smallest part that a process can own: a chip of TPU v2, v3 or
-v7 is two JAX devices, any other is one. A worker can have 1, 2, 4 or 8 chips of a host. Ray tells each worker its chips
-(`TPU_VISIBLE_CHIPS`, ray/_private/accelerators/tpu.py). The bounds set here tell libtpu that no other chips exist, as
-in JAX's own multi-process tests (jax/_src/test_multiprocess.py); else it waits for the other hosts of a slice.
+The functions are pure; their input is a list of devices. One worker takes `trial.devices` devices of one host. Several
+workers may share one GPU. TPUs are assigned by chip, the smallest part that a process can own. A chip of TPU v2, v3, v7
+or v8i is two JAX devices; any other chip is one. A worker can have 1, 2, 4 or 8 chips of a host. Ray tells each worker
+its chips (`TPU_VISIBLE_CHIPS`, ray/_private/accelerators/tpu.py). The bounds set here tell libtpu that no other chips
+exist, as in JAX's own multi-process tests (jax/_src/test_multiprocess.py). Without the bounds, libtpu would wait for
+the other hosts of a slice.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ __all__ = [
 ]
 
 CHIP_BOUNDS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
-"""Topology of the chips of one process, by their number."""
+"""Topology of the chips of one process, by the number of chips."""
 
 _GENERAL_RESERVE, _PROCESS_RESERVE = 0.05, 0.05
+"""Shares of a device's memory that are kept free: once, and for each process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class WorkerResources:
     """Devices of one worker.
 
     Attributes:
-        platform: platform it trains on.
+        platform: platform that the worker trains on.
         devices: number of devices, all on one host (`trial.devices`).
         per_device: number of workers that share one device (`workers.per_device`).
     """
@@ -47,7 +49,7 @@ class WorkerResources:
     per_device: int = 1
 
     def units(self, kind: str = "") -> int:
-        """Return the number of units of a host that the worker occupies: cores, GPUs, or TPU chips of a kind."""
+        """Return the number of units that the worker occupies on a host: cores, GPUs, or TPU chips of this kind."""
         if self.platform == "cpu":
             return 1  # its virtual devices share its cores
         return -(-self.devices // devices_per_chip(kind)) if self.platform == "tpu" else self.devices
@@ -57,9 +59,14 @@ class WorkerResources:
         return units // self.units(kind) * self.per_device
 
     def ray_options(self, kind: str = "", alone: bool = True) -> dict[str, Any]:
-        """Return Ray's options for a worker, with a core beside its device unless Ray runs `alone` for this search."""
+        """Return Ray's options for a worker. With its accelerator, it takes a core if others also use the cluster.
+
+        Args:
+            kind: kind of the devices.
+            alone: whether Ray runs for this search only.
+        """
         if self.platform == "gpu":
-            # Ray rounds to ten-thousandths, and six times 0.1667 is more than one.
+            # Round down here: Ray rounds to ten-thousandths, and six times 0.1667 would be more than one GPU.
             part = int(10_000 / self.per_device) / 10_000
             device = {"num_gpus": part if self.per_device > 1 else self.devices}
         else:
@@ -69,7 +76,7 @@ class WorkerResources:
     def environment(self, kind: str = "") -> dict[str, str]:
         """Return the environment variables to set before a worker imports JAX."""
         if self.platform == "gpu":
-            # JAX refuses the new and the old name together, and the user may have set the old one.
+            # JAX refuses to have both the new and the old variable set, and the user may have set the old one.
             fraction = f"{gpu_memory_fraction(self.per_device):.4f}"
             return {"XLA_CLIENT_MEM_FRACTION": fraction, "XLA_PYTHON_CLIENT_MEM_FRACTION": ""}
         if self.platform == "tpu":
@@ -81,7 +88,7 @@ class WorkerResources:
         return {}
 
     def memory_bytes(self, device_bytes: int) -> int:
-        """Return the part of a device's memory that the worker may fill. The runtime of a TPU reserves a little."""
+        """Return the bytes of a device's memory that the worker may use. The runtime of a TPU reserves a small part."""
         fraction = gpu_memory_fraction(self.per_device) if self.platform == "gpu" else 1 - _GENERAL_RESERVE
         return int(fraction * device_bytes)
 
@@ -108,17 +115,17 @@ class Placement:
 
 
 JAX_MEMORY_FRACTION = 0.75
-"""Part of a GPU's memory that JAX takes by default, as in the process of an `inline` search."""
+"""Share of a GPU's memory that JAX allocates by default; the process of an `inline` search keeps this default."""
 
 
 def gpu_memory_fraction(per_device: int) -> float:
-    """Return the part of a GPU's memory that JAX allocates in each of `per_device` processes that share it.
+    """Return the share of a GPU's memory that JAX allocates in each of `per_device` processes that share the GPU.
 
-    By default JAX allocates `JAX_MEMORY_FRACTION` in the first process, and the second fails. Each process also needs
-    0.5-1 GiB outside JAX's pool, for the CUDA context, kernels, cuBLAS and autotuning. Reserved for this are 5% of the
-    device for each process and 5% for all; on 16 GiB, this is 0.8 GiB each. So 1 worker gets 90%, 2 get 42.5% each, 4
-    get 18.75%, 8 get 6.9%. JAX allocates its whole pool at the start, so a candidate that needs more than its part runs
-    out of memory itself and does not take memory from the other workers.
+    By default JAX allocates `JAX_MEMORY_FRACTION` in the first process, and the second process fails. Each process also
+    needs 0.5-1 GiB outside JAX's pool, for the CUDA context, kernels, cuBLAS and autotuning. For this, 5% of the memory
+    are reserved for each process, and another 5% for all; each 5% of 16 GiB are 0.8 GiB. So 1 worker gets 90%, 2 get
+    42.5% each, 4 get 18.75% each, 8 get 6.9% each. JAX allocates its whole pool at the start. So a candidate that needs
+    more than its share runs out of memory itself, and does not take memory from the other workers.
 
     >>> [round(gpu_memory_fraction(n), 4) for n in (1, 2, 4)]
     [0.9, 0.425, 0.1875]
@@ -136,8 +143,8 @@ def place_workers(seen: VisibleDevices, *, devices: int = 1, per_device: int = 1
         count: `workers.count`; 0: as many as fit.
 
     Raises:
-        UsageError: one worker does not fit on any host, a host's chips cannot be split as requested, or `count` workers
-            do not fit.
+        UsageError: no host can hold a worker, a worker cannot have the requested number of chips, or `count` workers do
+            not fit.
     """
     resources = WorkerResources(seen.platform, devices, per_device)
     per_unit = devices_per_chip(seen.kind) if seen.platform == "tpu" else 1

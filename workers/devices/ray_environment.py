@@ -1,6 +1,6 @@
-"""Preparation of Ray: address check, console output, signal handler, folder of its sockets.
+"""Preparation of Ray: address check, console output, signal handler, and the folder for Ray's sockets.
 
-By default, Ray's driver prints on stdout and stderr and replaces the SIGTERM handler. It retries an unreachable address
+By default, Ray's driver prints on stdout and stderr and replaces the SIGTERM handler. It tries an unreachable address
 for two minutes and then ends the process. The functions here prevent this. They do not import Ray.
 """
 
@@ -29,33 +29,35 @@ __all__ = [
 ]
 
 _SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+"""Longest path of a socket that the system accepts."""
+
 _SOCKET_IN_FOLDER = "/session_2026-03-14_15-09-26_535897_4194304/sockets/plasma_store"
-"""Longest path of a socket below Ray's folder."""
+"""Example of the longest path of a socket below Ray's folder."""
 
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # avoids a FutureWarning about actors without GPUs
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # keeps the raylet from printing on stdout; log_to_driver does not
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # results of killed workers are never read
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # with Ray's default of 15, any other program slows workers down
+    "RAY_worker_niceness": "0",  # with Ray's default of 15, any other program would slow workers down
 }
 
 
 def silence_ray() -> None:
-    """Keep Ray's messages off the console, except for variables the user has set. Call it before importing Ray."""
+    """Keep Ray's messages off the console. Variables that the user has set stay. Call this before importing Ray."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
 
 
 def ray_folder() -> Path | None:
-    """Return the folder for Ray's sockets and logs if its own choice does not work; None: it does.
+    """Return a folder for Ray's sockets and logs, or None if Ray's default folder can be used.
 
-    Ray takes RAY_TMPDIR, TMPDIR or /tmp. Batch systems give each job a TMPDIR whose path is longer than that of a
-    socket may be, and on a shared machine the folder of Ray may belong to another user.
+    Ray's default is RAY_TMPDIR, TMPDIR or /tmp. Batch systems give each job a TMPDIR whose path is too long for a
+    socket, and on a shared machine Ray's folder may belong to another user.
 
     Raises:
-        UsageError: neither that folder nor one of ours in /tmp can be used, or the user has set RAY_TMPDIR; or the
-            home folder is unknown, which Ray looks for.
+        UsageError: the folder in RAY_TMPDIR cannot be used; or neither Ray's default folder nor this package's folder
+            in /tmp can be used; or the home folder is unknown, which Ray needs.
     """
     if "HOME" not in os.environ and os.path.expanduser("~") == "~":
         raise UsageError("Ray looks for a home folder, and this user has none: set HOME to a folder that you can write")
@@ -74,7 +76,7 @@ def ray_folder() -> Path | None:
 
 
 def _unusable(folder: Path, private: bool = False) -> str:
-    """Return why Ray cannot keep its sockets in a folder; empty: it can. `private`: others must not own it."""
+    """Return why Ray cannot keep its sockets in a folder; empty: it can. A `private` folder must be this user's own."""
     excess = len(os.fsencode(f"{folder}{_SOCKET_IN_FOLDER}")) - _SOCKET_BYTES
     if excess > 0:
         return f"its path is {excess} bytes too long for a socket"
@@ -87,23 +89,24 @@ def _unusable(folder: Path, private: bool = False) -> str:
 
 
 def started_too_slowly(error: Exception) -> bool:
-    """Return whether Ray's own processes took too long to start, which `ray.init` raises as a bare Exception.
+    """Return whether Ray's own processes took too long to start. In this case, `ray.init` raises a plain Exception.
 
-    Ray's raylet gives its agents 15 s to start (`WaitForPersistedPort` in its src/ray/raylet/node_manager.cc), and
-    `ray.init` gives the raylet 30 s (`Node` in ray/_private/node.py). Both are constants in the code of Ray 2.60:
-    RAY_agent_register_timeout_ms and RAY_raylet_start_wait_time_s do not change them. So a start is repeated.
+    The raylet, Ray's process on each machine, allows its agents 15 s to start (`WaitForPersistedPort` in Ray's
+    src/ray/raylet/node_manager.cc), and `ray.init` allows the raylet 30 s (`Node` in ray/_private/node.py). Both limits
+    are constants in the code of Ray 2.60: RAY_agent_register_timeout_ms and RAY_raylet_start_wait_time_s do not change
+    them. So a failed start is repeated (see `RayCluster`).
     """
     return "timed out during startup" in str(error)
 
 
 def start_failure(error: Exception) -> str:
-    """Return why Ray did not start on this machine, and a remedy where the cause is known."""
+    """Return the message that Ray did not start on this machine, with a remedy if the cause is known."""
     if not started_too_slowly(error):
         return f"Ray could not be started on this machine: {error_summary(error)}"
     load = f" (load average {os.getloadavg()[0]:.0f}, {usable_core_count()} cores)"
     return (
-        f"Ray's own processes did not start within its limits in several attempts, as on an overloaded machine{load}: "
-        "resume the run when less is running, or search with --executor inline"
+        f"Ray's own processes did not start within Ray's time limits in several attempts; the machine may be "
+        f"overloaded{load}: resume the run when fewer programs are running, or search with --executor inline"
     )
 
 
@@ -130,7 +133,7 @@ def check_address(address: str | None, executor: str = "ray") -> None:
 
 @contextmanager
 def keep_sigterm_handler() -> Iterator[None]:
-    """Keep the caller's SIGTERM handler, which Ray would replace."""
+    """Restore the caller's SIGTERM handler after the `with` block, because Ray replaces it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

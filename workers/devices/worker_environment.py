@@ -1,6 +1,6 @@
-"""Environment variables of a worker: the platform that JAX uses, threads, and flags of XLA.
+"""Environment variables of a worker: the platform that JAX uses, numbers of threads, and flags of XLA.
 
-Without them, Ray passes the JAX_PLATFORMS of its driver to the actors.
+Without these variables, the actors would inherit JAX_PLATFORMS from Ray's driver process.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from ..protocol import Platform
 __all__ = ["worker_environment"]
 
 _JAX_PLATFORMS: dict[Platform, str] = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
-_AMD_PLATFORMS = "rocm,cpu"  # JAX's `gpu` fails where the plugin for one of the makers is missing
+_AMD_PLATFORMS = "rocm,cpu"  # JAX's `gpu` fails if the plugin of either vendor is missing
 
 
 def worker_environment(platform: Platform, threads: int, flags: str = "", kind: str = "") -> dict[str, str]:
     """Return the environment variables of a worker.
 
     Args:
-        platform: platform it trains on.
-        threads: number of its cores.
-        flags: added to the user's XLA flags.
-        kind: kind of its device in Ray's words, which tells GPUs of AMD from those of NVIDIA.
+        platform: platform that the worker trains on.
+        threads: number of the worker's cores.
+        flags: XLA flags to add to the user's flags.
+        kind: Ray's name of the kind of device, which distinguishes AMD GPUs from NVIDIA GPUs.
     """
     amd = platform == "gpu" and kind.upper().startswith("AMD")
     platforms = _AMD_PLATFORMS if amd else _JAX_PLATFORMS[platform]

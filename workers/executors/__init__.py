@@ -1,4 +1,4 @@
-"""Executors, which run trials: in this process (`inline`) or in Ray actors (`ray_pool`), with limits and restarts."""
+"""Executors, which run trials: in this process (`inline`), in Ray actors (`ray_pool`), or simulated (`simulated`)."""
 
 __all__ = [
     "factory",

@@ -1,4 +1,4 @@
-"""Choice of the executor by the configuration. Neither Ray nor JAX is imported before an executor is made."""
+"""Choice of the executor from the configuration. Neither Ray nor JAX is imported before an executor is made."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_executor(
         workers: kind of executor, number of workers, and memory limit of each.
         make_trainer: picklable function, called once in every worker.
         wall_limit_seconds: wall clock after which a trial is killed (Ray only).
-        preparation_seconds: wall clock after which a trial is killed that is still compiling or probing (Ray only).
+        preparation_seconds: wall clock after which a trial that still compiles or probes is killed (Ray only).
         platform: kind of devices to train on.
         address: address of a running Ray cluster; None starts one on this machine.
         devices: number of devices of one trial.
@@ -61,10 +61,10 @@ def make_executor(
 
 
 def check_installed(executor: str, address: str | None = None) -> None:
-    """Check that Ray is installed and finds a place for its sockets if the executor needs it, without importing it.
+    """Check, without importing Ray, that Ray is installed and a folder can hold its sockets, if the executor needs Ray.
 
     Raises:
-        UsageError: it is not, or finds none.
+        UsageError: Ray is not installed, or no folder can hold its sockets.
     """
     if executor != "ray":
         return

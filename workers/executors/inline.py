@@ -1,7 +1,7 @@
 """The inline executor: trials in this process, one after the other, for debuggers and machines without Ray.
 
 It cannot kill a trial, so wall clock and memory are not limited, and Ctrl-C interrupts the training itself. A request
-to stop and the end of the budget end a trial at its next progress report; there are none during compilation.
+to stop, or the end of the search's budget, ends a trial at its next progress report. Compilation sends no reports.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _StopTrial(BaseException):
 
 
 class InlineExecutor:
-    """One slot; `wait` runs the submitted trial. See `Executor` for the methods.
+    """An executor with one slot, whose `wait` runs the submitted trial. See `Executor` for the methods.
 
     Args:
         make_trainer: function that makes the trainer, called once.
@@ -46,12 +46,12 @@ class InlineExecutor:
 
     @property
     def slots(self) -> int:
-        """1, this process."""
+        """Always 1: this process."""
         return 1
 
     @property
     def free(self) -> int:
-        """1 unless a trial was submitted."""
+        """1 if a trial can be submitted, else 0."""
         return int(self._trainer is not None and self._request is None)
 
     def start(self) -> None:
@@ -61,13 +61,13 @@ class InlineExecutor:
             self._trainer = self._make_trainer()
 
     def submit(self, request: TrialRequest) -> None:
-        """Keep the trial for `wait`; a RuntimeError if there is one."""
+        """Keep the trial for `wait`, or raise RuntimeError if another trial is kept or `start` was not called."""
         if not self.free:
             raise RuntimeError(f"trial {request.trial_id} was submitted while no worker is free")
         self._enter(request, Progress("starting"))
 
     def wait(self, timeout_seconds: float) -> list[tuple[TrialRequest, Evaluation]]:
-        """Run the submitted trial to its end; the timeout applies only if there is none."""
+        """Run the submitted trial to its end. The timeout applies only if no trial was submitted."""
         if self._request is None or self._trainer is None:
             time.sleep(max(0.0, timeout_seconds))
             return []
@@ -92,7 +92,7 @@ class InlineExecutor:
         return [WorkerStatus(0, trial, candidate, seen.phase, seen.spent, seen.budget, seconds, seen.loss_nats)]
 
     def cancel(self) -> list[TrialRequest]:
-        """Drop the submitted trial, also one that a KeyboardInterrupt or a stop ended, and return its request."""
+        """Drop the submitted trial, even if a KeyboardInterrupt or a stop has ended it, and return its request."""
         dropped = [] if self._request is None else [self._request]
         self._enter(None, Progress("idle"))
         return dropped

@@ -3,7 +3,7 @@
 A wheel of pure Python is a zip file with a `dist-info` folder (PEP 427), so the standard library can make it, without a
 network or build tools, from a checkout, an editable install or an installed wheel. Ray's `py_modules` is not used. It
 runs `pip install --target`, which needs pip on the path of Ray's daemon, installs every dependency again, and does not
-notice a changed wheel of the same name. Here the hash of the content is part of the version.
+notice a changed wheel of the same name. Here the hash of the content is part of the version number.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROOT = Path(__file__).parents[2]
 _FOLDERS = ("primitives", "system", "models", "plugins", "workers", "search", "configs", "interface")
 _SUFFIXES = frozenset({".py", ".toml", ".css", ".js", ".j2", ".json"})
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""Time of every entry, the same for all wheels, so that equal files make equal wheels."""
+"""Time stamp of every entry in a wheel. It is constant, so that equal files make equal wheels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Wheel:
 
 
 def build_wheel() -> Wheel:
-    """Return the running package as a wheel without dependencies, which the cluster must have."""
+    """Return the running package as a wheel. Its dependencies are not included; the cluster must have them."""
     files = {f"primer_search/{path.relative_to(_ROOT).as_posix()}": path.read_bytes() for path in _files()}
     digest = _digest(files.items())
     release = f"{_version()}+{digest}"
@@ -54,7 +54,7 @@ def build_wheel() -> Wheel:
 
 
 def _files() -> list[Path]:
-    """Return the sorted files of the package. The root of a checkout also has others."""
+    """Return the sorted files of the package. The root of a checkout also has other files."""
     found = list(_ROOT.glob("*.py"))
     for folder in _FOLDERS:
         found += [path for path in (_ROOT / folder).rglob("*") if path.suffix in _SUFFIXES and path.is_file()]

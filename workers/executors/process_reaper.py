@@ -1,4 +1,4 @@
-"""The process reaper: it kills processes, and checks that they are gone."""
+"""The process reaper, which kills processes and checks that they are gone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ProcessReaper:
         self._killed += [(time.monotonic(), killed) for killed in kill_process_tree(process)]
 
     def check(self) -> None:
-        """Forget the processes that are gone, and warn once about each that should be."""
+        """Forget the processes that are gone. Warn once about each process that exists after `_GONE_SECONDS`."""
         now, alive = time.monotonic(), [(when, process) for when, process in self._killed if is_alive(process)]
         for when, process in alive:
             if now - when > _GONE_SECONDS:
@@ -36,11 +36,11 @@ class ProcessReaper:
         self._killed = [(when, process) for when, process in alive if now - when <= _GONE_SECONDS]
 
     def pending(self, daemons: list[psutil.Process]) -> list[psutil.Process]:
-        """Return the killed processes, these daemons and the daemons' descendants: those that `finish` waits for."""
+        """Return the processes that `finish` should wait for: killed ones, these daemons and their descendants."""
         return [process for _, process in self._killed] + process_tree(daemons)
 
     def finish(self, processes: list[psutil.Process]) -> None:
-        """Wait until processes end, and kill those that do not."""
+        """Wait until processes end, and kill those that do not end in time."""
         _, alive = psutil.wait_procs(processes, timeout=_GONE_SECONDS)
         for process in alive:
             kill_process_tree(process)

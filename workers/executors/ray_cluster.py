@@ -39,16 +39,16 @@ __all__ = ["RayCluster", "WorkerError", "serialize"]
 cloudpickle.register_pickle_by_value(ray_actor)  # pyright: ignore[reportPrivateImportUsage]
 
 _SECONDS_TO_END = 5.0
-"""Time that killed processes of a failed start get to end."""
+"""Time that the killed processes of a failed start have to end."""
 
 _OBJECT_STORE_BYTES = 200 * 2**20
 """Memory of Ray's object store. It holds requests and evaluations only; Ray's default is 30% of the machine."""
 
 _VITAL = ("raylet", "gcs_server")
-"""Processes without which a cluster runs nothing."""
+"""Ray's processes that a cluster cannot run without."""
 
 _STARTS = 3
-"""Times that a cluster is started here if Ray's own processes take too long (`started_too_slowly`)."""
+"""Largest number of attempts to start a cluster here, if Ray's own processes take too long (`started_too_slowly`)."""
 
 
 class WorkerError(Exception):
@@ -68,7 +68,7 @@ class WorkerError(Exception):
 
 
 def _processes_of_own_sessions() -> set[psutil.Process]:
-    """Return the processes of Ray sessions that this process started, also those whose parent process has ended."""
+    """Return the processes of Ray sessions that this process started, even if their parent process has ended."""
     session = re.compile(rf"session_[\d_-]+_{os.getpid()}\b")
     found = set()
     for process in psutil.process_iter():
@@ -99,10 +99,10 @@ class RayCluster:
         self._arguments: tuple[Any, ...] = ()
 
     def connect(self, cores: int) -> None:
-        """Join the cluster, or start one with this number of cores, which ends with this process.
+        """Join the cluster, or start one with this number of cores. A started cluster ends with this process.
 
         Raises:
-            UsageError: the cluster cannot be joined, or Ray's sockets have no place.
+            UsageError: the cluster cannot be joined, or no folder can hold Ray's sockets.
             WorkFailedError: Ray cannot be started here.
         """
         if ray.is_initialized():
@@ -118,7 +118,7 @@ class RayCluster:
                 raise
             if self.address is None:
                 raise WorkFailedError(start_failure(error)) from error
-            text = " ".join(str(error).split())  # a difference of versions takes several lines
+            text = " ".join(str(error).split())  # Ray's message about different versions has several lines
             raise UsageError(f"cannot join the Ray cluster at --address {self.address}: {text}") from error
         finally:
             self.daemons = [child for child in psutil.Process().children() if child not in before]
@@ -126,9 +126,10 @@ class RayCluster:
                 self._vital = {child.name(): child for child in self.daemons if child.name() in _VITAL}
 
     def _start(self, options: dict[str, Any]) -> None:
-        """Call `ray.init`, again if Ray's processes took too long: by then its files may be in memory, or others ended.
+        """Call `ray.init`, and repeat it if Ray's processes took too long to start.
 
-        Ray leaves the processes of a failed start running.
+        The next start may be faster: Ray's files may be in memory by then, or other programs may have ended. Ray leaves
+        the processes of a failed start running, so they are killed here.
         """
         before = set(psutil.Process().children())
         for number in range(1, _STARTS + 1):
@@ -140,7 +141,8 @@ class RayCluster:
                 if number == _STARTS or not started_too_slowly(error):
                     raise
                 self._tell(
-                    f"note: Ray's own processes did not start within its limits: start {number + 1} of {_STARTS}"
+                    "note: Ray's own processes did not start within Ray's time limits: "
+                    f"attempt {number + 1} of {_STARTS}"
                 )
                 left = (set(psutil.Process().children()) - before) | _processes_of_own_sessions()
                 for process in left:
@@ -148,22 +150,22 @@ class RayCluster:
                 psutil.wait_procs(left, timeout=_SECONDS_TO_END)
 
     def disconnect(self) -> None:
-        """Leave the cluster, and end it if it was started here."""
+        """Leave the cluster. End it if it was started here."""
         if self._connected:
             ray.shutdown()
         self._connected, self.daemons, self._vital = False, [], {}
 
     def raise_if_dead(self) -> None:
-        """Check the processes that were started here: without them, trials would be awaited for ever.
+        """Check the cluster's processes that were started here. Without them, trials would never finish.
 
         Raises:
-            WorkFailedError: one that the cluster needs has died.
+            WorkFailedError: a process that the cluster needs has died.
         """
         for name, daemon in self._vital.items():
             if not is_alive(daemon):
                 raise WorkFailedError(
                     f"Ray's process {name} on this machine has died, so no trial can run: "
-                    "/tmp/ray/session_latest/logs says why; then resume the run"
+                    "look for the cause in /tmp/ray/session_latest/logs, then resume the run"
                 )
 
     def nodes(self) -> list[dict[str, float]]:
@@ -184,7 +186,7 @@ class RayCluster:
             self._arguments = wheel.digest, self.put(wheel.content)
 
     def launch(self) -> Any:
-        """Start an actor, and return its handle at once."""
+        """Start an actor, and return its handle without waiting."""
         return self._actors.remote(*self._arguments)
 
     def put(self, value: Any) -> Any:
@@ -201,7 +203,7 @@ class RayCluster:
         """Return the value of an answer that has arrived.
 
         Raises:
-            WorkerError: it is an error.
+            WorkerError: the answer is an error.
         """
         try:
             return ray.get(answer)
@@ -209,7 +211,7 @@ class RayCluster:
             raise WorkerError(error) from error
 
     def kill(self, actor: Any) -> None:
-        """Kill an actor, if Ray does not know yet that it is dead."""
+        """Kill an actor. Nothing happens if the actor is already dead."""
         with suppress(RayError, ValueError):
             ray.kill(actor, no_restart=True)
 
@@ -227,7 +229,7 @@ def _options_of_own_cluster(cores: int) -> dict[str, Any]:
 
 
 def serialize(value: Any) -> bytes:
-    """Pickle a value, including functions and classes that pickle alone cannot send."""
+    """Pickle a value. Functions and classes that `pickle` cannot serialize are supported."""
     return cloudpickle.dumps(value)  # pyright: ignore[reportPrivateImportUsage]
 
 

@@ -1,11 +1,11 @@
-"""The Ray executor: trials on Ray actors, which are kept between trials, and killed and replaced when needed.
+"""The Ray executor runs trials on Ray actors. Actors are kept between trials, and killed and replaced when needed.
 
-Every slot awaits one answer at a time, according to its stage:
+Every slot awaits one answer at a time, which depends on its stage:
 
     absent -> starting (Ray places the actor) -> preparing (it makes its trainer) -> idle <-> training -> absent ...
 
-The watchdog checks workers on this machine without their help. Workers elsewhere report their memory a few times a
-second, and are killed through Ray. A worker whose trainer raised is replaced: an error of an accelerator can persist.
+The watchdog measures and kills workers on this machine. Workers elsewhere report their memory a few times a second, and
+are killed through Ray. After an exception in its trainer, a worker is replaced, as errors of accelerators can persist.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ __all__ = ["RayExecutor"]
 _log = logging.getLogger(__name__)
 
 _START_ATTEMPTS = 3
-"""Consecutive failures to start a worker before the search ends, or continues without it for a while."""
+"""Consecutive failures to start a worker, after which the search ends or continues without it for a while."""
 
 _RESTART_SECONDS = 60.0
-"""Pause before a worker that did not start, or that died again and again, is tried again, while others run."""
+"""Pause of a slot whose worker did not start or died repeatedly, if other workers run."""
 
-_DEATHS_IN_A_ROW = 3  # trials that a worker and its replacements did not survive before the next one waits
+_DEATHS_IN_A_ROW = 3  # consecutive trials in which a slot's worker died, after which the slot pauses
 
 _PERIOD_SECONDS = 0.1
 _REPORT_SECONDS = 0.25
 
 _REPORTS_PER_SECOND = 500.0
-"""Most progress reports of all workers together: thousands of workers would otherwise keep this process busy."""
+"""Largest rate of progress reports of all workers together, so that thousands of workers do not occupy this process."""
 
 
 class RayExecutor:
@@ -53,7 +53,7 @@ class RayExecutor:
     Args:
         make_trainer: picklable function, called once in every worker.
         wall_limit_seconds: wall clock after which a trial is killed.
-        preparation_seconds: wall clock after which a trial is killed that is still compiling or probing.
+        preparation_seconds: wall clock after which a trial that still compiles or probes is killed.
         slots: number of workers; 0 means as many as fit: one per core (CPU) or share of devices.
         resources: devices of each worker.
         address: address of a running Ray cluster (`host:port`, or `auto` for the one on this machine); None starts one.
@@ -94,7 +94,7 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """Number of workers when every one is up; known after the start."""
+        """Number of workers when all have started; known after `start`."""
         return len(self._slots)
 
     @property
@@ -112,7 +112,7 @@ class RayExecutor:
         self._launch_missing()
 
     def submit(self, request: TrialRequest) -> None:
-        """Start a trial on a free worker; a RuntimeError if none is free."""
+        """Start a trial on a free worker, or raise RuntimeError if no worker is free."""
         slot = next((slot for slot in self._slots if slot.stage == "idle"), None)
         if slot is None or slot.limits is None or self._watchdog is None:
             raise RuntimeError(f"trial {request.trial_id} was submitted while no worker is free")
@@ -121,7 +121,7 @@ class RayExecutor:
         slot.enter("training", slot.actor.run.remote(request))
 
     def wait(self, timeout_seconds: float) -> list[tuple[TrialRequest, Evaluation]]:
-        """Return the finished trials as soon as there is one; an empty list at the timeout or when a worker is free."""
+        """Return finished trials as soon as one exists, or an empty list at the timeout or when a worker is free."""
         deadline, free = time.monotonic() + timeout_seconds, self.free
         while True:
             self._launch_missing()
@@ -167,13 +167,13 @@ class RayExecutor:
         self.close()
 
     def _launch_missing(self) -> None:
-        """Launch an actor for every empty slot. Actors start side by side, while other workers train."""
+        """Launch an actor for every empty slot. Actors start in parallel, while other workers train."""
         for slot in self._slots:
             if slot.stage == "absent" and time.monotonic() >= slot.restart_after:
                 self._launcher.launch(slot)
 
     def _start_failed(self, slot: Slot, cause: Exception, *, blame_slot: bool = True) -> None:
-        """Handle a failed start: try again, later if other workers run, or end the search."""
+        """Handle a failed start: try again at once, pause the slot if other workers run, or end the search."""
         if isinstance(cause, PrimerSearchError):
             raise cause
         slot.failures += blame_slot
@@ -181,7 +181,7 @@ class RayExecutor:
         _log.warning("worker %d did not start: %s", slot.number, error_summary(cause))
         if slot.failures < _START_ATTEMPTS:
             return
-        if self._none_is_up:
+        if self._no_worker_is_up:
             raise WorkFailedError(
                 f"worker {slot.number} could not be started {slot.failures} times in a row; "
                 f"the last time: {error_summary(cause)}"
@@ -189,7 +189,7 @@ class RayExecutor:
         slot.restart_after = time.monotonic() + _RESTART_SECONDS  # its machine may be broken: continue with the others
 
     @property
-    def _none_is_up(self) -> bool:
+    def _no_worker_is_up(self) -> bool:
         return all(slot.stage in ("absent", "starting") for slot in self._slots)
 
     def _handle_answers(self, timeout_seconds: float) -> None:
@@ -205,7 +205,7 @@ class RayExecutor:
                 self._handle_error(slot, error)
 
     def _advance(self, slot: Slot, value: Any) -> None:
-        """Move a worker to its next stage by its answer."""
+        """Move a worker to its next stage after its answer."""
         if slot.stage == "starting":
             self._launcher.assign_resources(slot, value, self._slots)
         elif slot.stage == "preparing":
@@ -220,7 +220,7 @@ class RayExecutor:
         if slot.stage == "training":
             self._finish_trial(slot, self._error_evaluation(slot, error), reuse=False)
             return
-        # While others run, an actor that dies before its first answer was placed on a machine that is going down.
+        # If others run, an actor that dies before its first answer was probably placed on a machine that shuts down.
         placed_badly = slot.stage == "starting" and error.kind == "died" and any(other.host for other in self._slots)
         self._start_failed(slot, error.cause, blame_slot=not placed_badly)
 
@@ -236,7 +236,7 @@ class RayExecutor:
         else:
             self._terminate(slot)
         if slot.deaths >= _DEATHS_IN_A_ROW and any(other.deaths < _DEATHS_IN_A_ROW for other in self._slots):
-            _log.warning("worker %d died in %d trials in a row: it pauses", slot.number, slot.deaths)
+            _log.warning("worker %d died in %d trials in a row and pauses", slot.number, slot.deaths)
             slot.restart_after = time.monotonic() + _RESTART_SECONDS
 
     def _error_evaluation(self, slot: Slot, error: WorkerError) -> Evaluation:
@@ -261,10 +261,10 @@ class RayExecutor:
                 violation = slot.watch.check() if slot.process is None else slot.watch.violation
                 if violation := violation or slot.watch.check_preparation():
                     self._finish_trial(slot, violation, reuse=False)
-        none_is_up = self._none_is_up
+        no_worker_is_up = self._no_worker_is_up
         for slot in self._slots:
-            # On a busy cluster, an actor may wait for a free place, unless it would be the only worker.
-            limited = slot.stage == "preparing" or (none_is_up and slot.stage == "starting")
+            # On a busy cluster, an actor may wait for free resources, unless no worker is up.
+            limited = slot.stage == "preparing" or (no_worker_is_up and slot.stage == "starting")
             if limited and slot.seconds > self._launcher.start_seconds:
                 self._start_failed(slot, TimeoutError(f"not ready after {self._launcher.start_seconds:g} s"))
         self._reaper.check()

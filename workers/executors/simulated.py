@@ -1,9 +1,9 @@
-"""The simulated executor: trials on a virtual clock, whose results a trainer invents at once.
+"""The simulated executor: trials on a virtual clock. A trainer computes their results immediately, without training.
 
-The workers' time is virtual: a trial ends `wall_seconds` of its evaluation after its start, and `wait` advances the
-clock to the next end. The time of the calling process can be real: the clock then runs on while the controller works,
-so workers stay idle while it proposes a candidate, as they would in a real search. The time in which results are
-invented is not counted.
+The workers' time is virtual: a trial ends after the `wall_seconds` of its evaluation, and `wait` advances the clock to
+the next end of a trial. The time of the calling process can be real. The clock then also advances while the controller
+works, so workers are idle while it proposes a candidate, as in a real search. The time in which the trainer computes
+results is not counted.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["SimulatedExecutor", "VirtualClock"]
 
 
 class VirtualClock:
-    """A clock that is advanced, and runs on with the time of this process.
+    """A clock that callers advance, and that also advances with the time of this process.
 
     Args:
-        own_seconds: clock of this process, such as `time.process_time`; None: its work takes no time.
-        epoch: time at its start, in seconds since the epoch.
+        own_seconds: clock of this process, such as `time.process_time`; None: work of this process takes no time.
+        epoch: time at the start of the clock, in seconds since the Unix epoch; None: now.
     """
 
     def __init__(self, own_seconds: Callable[[], float] | None = None, epoch: float | None = None):
@@ -37,7 +37,7 @@ class VirtualClock:
         return self._offset + self._own()
 
     def time(self) -> float:
-        """Return the time in seconds since the epoch."""
+        """Return the time in seconds since the Unix epoch."""
         return self._epoch + self.monotonic()
 
     def advance_to(self, seconds: float) -> None:
@@ -47,7 +47,7 @@ class VirtualClock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out the time of this process in the `with` block."""
+        """Do not count the time that this process spends in the `with` block."""
         before = self._own()
         try:
             yield
@@ -75,11 +75,11 @@ class SimulatedExecutor:
         clock: clock of the workers.
 
     Attributes:
-        started, finished, cancelled: number of trials.
+        started, finished, cancelled: numbers of trials.
         busy_seconds: virtual seconds of finished and cancelled trials.
         finished_seconds, longest_seconds: virtual seconds of all finished trials, and of the longest.
         spent: budget that finished trials used, in the trial's unit.
-        inventing_seconds: CPU time of the trainer.
+        trainer_seconds: CPU time of the trainer.
     """
 
     def __init__(self, trainer: Trainer, slots: int, clock: VirtualClock):
@@ -89,7 +89,7 @@ class SimulatedExecutor:
         self._running: list[_Running] = []
         self._idle = list(range(slots))
         self.started = self.finished = self.cancelled = 0
-        self.busy_seconds = self.finished_seconds = self.longest_seconds = self.spent = self.inventing_seconds = 0.0
+        self.busy_seconds = self.finished_seconds = self.longest_seconds = self.spent = self.trainer_seconds = 0.0
 
     @property
     def slots(self) -> int:
@@ -105,13 +105,13 @@ class SimulatedExecutor:
         """Do nothing: simulated workers are ready at once."""
 
     def submit(self, request: TrialRequest) -> None:
-        """Start a trial on a free worker; a RuntimeError if none is free."""
+        """Start a trial on a free worker, or raise RuntimeError if no worker is free."""
         if not self._idle:
             raise RuntimeError(f"trial {request.trial_id} was submitted while no worker is free")
         before = time.process_time()
         with self._clock.paused():
             evaluation = self._trainer.run(request, _ignore)
-        self.inventing_seconds += time.process_time() - before
+        self.trainer_seconds += time.process_time() - before
         start = self._clock.monotonic()
         end = start + evaluation.wall_seconds
         heappush(self._running, _Running(end, request.trial_id, self._idle.pop(), start, request, evaluation))
@@ -131,7 +131,7 @@ class SimulatedExecutor:
         return ended
 
     def status(self) -> list[WorkerStatus]:
-        """Return nothing: simulated workers have no phases, and ten thousand of them take time to list."""
+        """Return an empty list: simulated workers have no phases, and there may be ten thousand of them."""
         return []
 
     def cancel(self) -> list[TrialRequest]:
@@ -163,4 +163,4 @@ class SimulatedExecutor:
 
 
 def _ignore(progress: Progress) -> None:
-    """Take no progress: a simulated training has none."""
+    """Ignore a progress report."""

@@ -1,7 +1,8 @@
 """The watchdog: a thread that kills local workers whose trial exceeds its limits.
 
-It is a thread because memory fills up in the seconds that the controller spends on mutations or a report. It uses only
-signals of the operating system, because a worker in a loop that holds the interpreter lock responds to nothing else.
+It is a thread, because a trial can fill the memory in the seconds that the controller spends on mutations or a report.
+It kills by signals of the operating system, because a worker that holds Python's interpreter lock in a loop responds to
+nothing else.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ __all__ = ["Watch", "Watchdog"]
 _PERIOD_SECONDS = 0.1
 
 _TREE_SECONDS = 1.0
-"""Time between two readings of the memory of processes that workers have started; it takes a list of all processes."""
+"""Time between two readings of the memory of the workers' child processes. Each reading lists all processes."""
 
 _REPORT_SECONDS = 2.0
-"""Time for a worker to report that it trains, once it seems late."""
+"""Time that a worker has to report that it trains, after its limit for the preparation."""
 
 PREPARATION = ("starting", "compile", "probe")
 """Phases of a trial before its first training step."""
@@ -41,7 +42,7 @@ class Watch:
         began: start of the trial (`time.monotonic`).
         violation: evaluation of the trial if it has exceeded a limit.
         trains: whether the trial has reported that it trains.
-        overdue: time at which the limit of the preparation was found to be exceeded (`time.monotonic`).
+        overdue: time at which the preparation was first found to take too long (`time.monotonic`); None: not yet.
     """
 
     process: psutil.Process | None
@@ -57,14 +58,14 @@ class Watch:
         return time.monotonic() - self.began
 
     def report(self, phase: str) -> None:
-        """Take the phase that the worker reports."""
+        """Record the phase that the worker reports."""
         self.trains = self.trains or phase not in PREPARATION
 
     def check_preparation(self) -> Evaluation | None:
-        """Return a violation if the trial does not train in time, nor reports that it does within `_REPORT_SECONDS`.
+        """Return a violation if the trial has not reported that it trains, `_REPORT_SECONDS` after its limit.
 
-        The phase is known from reports only. They are late where the controller was busy, so a trial that seems late
-        has time for one more.
+        The phase of a trial is known only from its reports, which arrive late if the controller is busy. So a trial
+        that seems late has time for one more report.
         """
         if self.violation is None and not self.trains and self.wall_seconds > self.limits.preparation_seconds:
             self.overdue = self.overdue or time.monotonic()
@@ -75,7 +76,7 @@ class Watch:
         return self.violation
 
     def check(self, memory_bytes: int = 0) -> Evaluation | None:
-        """Compare the trial with its limits, and return the first violation, now or before."""
+        """Compare the trial with its limits, and return its first violation, found now or earlier."""
         self.violation = self.violation or self.limits.violation(self.wall_seconds, memory_bytes)
         return self.violation
 
@@ -91,14 +92,14 @@ class Watchdog:
         self._thread.start()
 
     def watch(self, process: psutil.Process | None, limits: TrialLimits) -> Watch:
-        """Watch a trial that starts now in this process."""
+        """Start to watch a trial that begins now in `process`; None: on another machine."""
         watch = Watch(process, limits, time.monotonic())
         with self._lock:
             self._watches.add(watch)
         return watch
 
     def release(self, watch: Watch) -> Evaluation | None:
-        """Stop watching a trial, and return its violation if it was killed. No kill follows afterwards."""
+        """Stop watching a trial, and return its violation if it was killed. The trial is not killed afterwards."""
         with self._lock:
             self._watches.discard(watch)
         return watch.violation

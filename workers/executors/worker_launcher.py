@@ -31,7 +31,7 @@ __all__ = ["WorkerLauncher"]
 _log = logging.getLogger(__name__)
 
 _SLOWEST_BYTES_PER_SECOND = 10e6
-"""Slowest network for sending a dataset; the time it would take is added to the start limit of workers."""
+"""Assumed speed of the slowest network. The time to send the dataset at this speed is added to `start_seconds`."""
 
 _MEMORY_SHARE = 0.8
 """Default share of a machine's memory for all its workers; the rest is for the controller and Ray."""
@@ -94,13 +94,13 @@ class WorkerLauncher:
         memory = self._limits.memory_bytes or int(_MEMORY_SHARE * host.memory_bytes / parts)
         slot.limits = replace(self._limits, memory_bytes=memory)
         if host.machine == self._machine:
-            with suppress(psutil.NoSuchProcess):  # it has died, which its next answer will report
+            with suppress(psutil.NoSuchProcess):  # the worker has died, which its next answer will report
                 slot.process = psutil.Process(host.pid)
         dataset = () if host.has_data else self._dataset_arguments()
         slot.enter("preparing", slot.actor.prepare.remote(self._trainer_bytes, slot.cores, *dataset))
 
     def _dataset_arguments(self) -> tuple[Any, ...]:
-        """Return the arguments of `prepare` for the dataset, whose files lie in Ray's object store."""
+        """Return the arguments of `prepare` that describe the dataset. Its files are in Ray's object store."""
         if self._sent_dataset is None:
             assert self._dataset is not None
             files = dataset_files(self._dataset)
@@ -110,7 +110,7 @@ class WorkerLauncher:
         return self._sent_dataset
 
     def _place_workers(self) -> int:
-        """Define the actors by the devices of the cluster, and return the number of workers."""
+        """Define the actors for the devices of the cluster, and return the number of workers."""
         resources, cores = self._resources, usable_core_count()
         seen = devices_in_nodes(self._cluster.nodes(), resources.platform)
         resolve_platform(resources.platform, seen, self._cluster.address)

@@ -1,7 +1,8 @@
-"""The content of a worker process: one trainer, kept between trials, and the latest progress of its trial.
+"""The state of a worker process: one trainer, kept between trials, and the latest progress of its trial.
 
-This is plain Python, which the executor wraps in a Ray actor. It starts in two steps, because the executor can assign
-cores only when it knows the machine of the process, and the process must be pinned before anything loads JAX.
+The executor wraps this plain class in a Ray actor. A worker starts in two steps, `host_info` and `prepare`, because the
+executor can assign cores only when it knows the machine of the process, and the process must be pinned to its cores
+before JAX is loaded.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class HostInfo:
     """The machine of a worker.
 
     Attributes:
-        machine: identity, equal for processes that can send signals to each other.
+        machine: identity of the machine, equal for processes that can send signals to each other.
         pid: process number of the worker.
         cores: cores that the worker may use.
         memory_bytes: memory of the machine.
@@ -67,7 +68,7 @@ class WorkerProcess:
     def prepare(
         self, make_trainer: bytes, cores: tuple[int, ...], folder: str = "", names: Sequence[str] = (), *contents: Any
     ) -> int:
-        """Pin the process, make the trainer, and return the bytes held then.
+        """Pin the process, make the trainer, and return the bytes of memory that the process then holds.
 
         Args:
             make_trainer: pickled function; unpickling may import JAX, so it happens after the pinning.
@@ -86,7 +87,7 @@ class WorkerProcess:
         return resident_bytes()
 
     def run(self, request: TrialRequest) -> tuple[Evaluation, int]:
-        """Run a trial, end the processes that it leaves, and return its evaluation and the bytes held afterwards."""
+        """Run a trial and kill the processes that it leaves. Return its evaluation and the bytes held afterwards."""
         assert self._trainer is not None, "prepare comes before run"
         self._progress = Progress("starting")
         before = set(psutil.Process().children())

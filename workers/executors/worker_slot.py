@@ -20,7 +20,7 @@ Stage = Literal["absent", "starting", "preparing", "idle", "training"]
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """The place of one worker. `clear_actor` resets all fields but `number`, `failures`, `deaths`, `restart_after`.
+    """One worker slot. `clear_actor` resets all fields except `number`, `failures`, `deaths` and `restart_after`.
 
     Attributes:
         number: number of the slot, from 0.
@@ -28,16 +28,16 @@ class Slot:
         deaths: number of consecutive trials in which an actor died.
         restart_after: earliest time of the next start (`time.monotonic`).
         stage: stage of the worker.
-        pending: answer that the executor awaits in this stage.
+        pending: Ray's reference of the answer that the executor awaits in this stage.
         since: start of the stage (`time.monotonic`).
         actor: handle of the actor.
         host: machine of the actor.
         cores: cores of the worker on that machine.
         process: process of the actor; None on another machine, where signals do not reach it.
-        limits: limits of its trials.
-        base_bytes: memory held before the first trial.
+        limits: limits of the worker's trials.
+        base_bytes: memory that the worker held before its first trial.
         request, watch, progress: the current trial.
-        report, reported: pending progress report, and the time of its request.
+        report, reported: pending progress report, and the time at which it was requested.
     """
 
     number: int
@@ -65,7 +65,7 @@ class Slot:
         return time.monotonic() - self.since
 
     def enter(self, stage: Stage, pending: Any = None) -> None:
-        """Change the stage, and await its answer."""
+        """Enter a stage that starts now. `pending` is the answer that ends it."""
         self.stage, self.pending, self.since = stage, pending, time.monotonic()
 
     def clear_trial(self) -> None:
@@ -73,7 +73,7 @@ class Slot:
         self.request = self.watch = self.progress = self.report = None
 
     def clear_actor(self) -> None:
-        """Reset the fields of the actor and its trial; the slot is absent afterwards."""
+        """Reset the fields of the actor and its trial. The stage is `absent` afterwards."""
         self.clear_trial()
         self.actor = self.host = self.process = self.limits = None
         self.cores = ()

@@ -1,4 +1,4 @@
-"""Objectives of training: what a model learns to predict, as batches that depend on a seed and a step alone."""
+"""Training objectives: what a model learns to predict, in batches that depend only on a seed and a step."""
 
 __all__ = [
     "causal",

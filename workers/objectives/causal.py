@@ -1,4 +1,4 @@
-"""Causal language modeling: predict each next token of plain text, as the search does."""
+"""Causal language modeling: predict each next token of plain text. A search trains all candidates on this objective."""
 
 from __future__ import annotations
 

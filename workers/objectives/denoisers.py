@@ -1,8 +1,8 @@
-"""Denoisers of UL2 (Tay et al. 2022, arXiv 2205.05131, section 3.1): corrupted texts, and what restores them.
+"""Denoisers of UL2 (Tay et al. 2022, arXiv 2205.05131, section 3.1): a model learns to restore a corrupted text.
 
-R (regular) and X (extreme) remove spans of a text. Each is replaced by a sentinel, and the targets are the spans, each
-after its sentinel, and one more sentinel as the end (T5; Raffel et al. 2020, arXiv 1910.10683, section 3.1.4). S
-(sequential) splits a text at a uniform position, and the targets are the second part.
+R (regular) and X (extreme) remove spans of a text, and replace each span by a sentinel token. The targets are the
+removed spans, each after its sentinel, and a last sentinel as the end (T5; Raffel et al. 2020, arXiv 1910.10683,
+section 3.1.4). S (sequential) splits a text at a random position, and the targets are the second part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["DENOISERS", "MODES", "UL2R_WEIGHTS", "Denoiser", "denoiser_weights",
 Tokens = Integer[np.ndarray, " tokens"]
 
 MODES = ("R", "X", "S")
-"""Modes; each has its own token."""
+"""Modes of denoisers. Each mode has its own token, which begins its sequences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,17 @@ class Denoiser:
     corrupted: float = 0.0
 
     def most_spans(self, tokens: int) -> int:
-        """Return the largest number of spans that it removes from a text."""
+        """Return the largest number of spans that the denoiser removes from a text."""
         if self.mean_span is None:
             return 0
         return max(1, math.ceil(math.ceil(tokens * self.corrupted) / self.mean_span))
 
     def added_tokens(self, tokens: int) -> int:
-        """Return the largest number of tokens that it adds to a text: the mode, two sentinels a span, and the last."""
+        """Return the largest number of added tokens: the mode token, two sentinels per span, and the last sentinel."""
         return 1 if self.mean_span is None else 2 + 2 * self.most_spans(tokens)
 
     def text_tokens(self, sequence: int) -> int:
-        """Return how many tokens of text fit into a sequence, together with the added ones."""
+        """Return the number of tokens of text that fit into a sequence together with the added tokens."""
         return next(tokens for tokens in range(sequence, 0, -1) if tokens + self.added_tokens(tokens) <= sequence)
 
 
@@ -68,10 +68,10 @@ UL2R_WEIGHTS: Mapping[str, float] = {"R": 0.25, "X": 0.25, "S": 0.5}
 
 
 def denoiser_weights(weights: Mapping[str, float]) -> np.ndarray:
-    """Return the shares of `DENOISERS`, with sum 1.
+    """Return the share of sequences for each of `DENOISERS`; the shares have the sum 1.
 
     Args:
-        weights: weights by name of a denoiser, or by mode: the denoisers of a mode share its weight equally.
+        weights: weights by the name of a denoiser or of a mode. The denoisers of a mode share its weight equally.
 
     Raises:
         UsageError: a name is unknown, a weight is negative or not finite, or all are 0.
@@ -91,11 +91,11 @@ def denoiser_weights(weights: Mapping[str, float]) -> np.ndarray:
 
 
 def span_mask(denoiser: Denoiser, tokens: int, rng: np.random.Generator) -> Bool[np.ndarray, " tokens"]:
-    """Return which tokens of a text are removed. Kept and removed spans alternate, beginning with a kept one.
+    """Return which tokens of a text are removed. Kept and removed spans alternate, beginning with a kept span.
 
-    The number of removed tokens and that of spans are rounded up or down at random, so that their means are as stated.
-    All divisions into that number of spans are equally likely. A text too short for one span of the mean length has one
-    span, as long as the share allows.
+    The numbers of removed tokens and of spans are rounded up or down at random, so that their means are exact. All
+    divisions into this number of spans are equally likely. A text too short for one span of the mean length has one
+    shorter span.
     """
     assert denoiser.mean_span is not None
     removed = int(np.clip(_rounded(tokens * denoiser.corrupted, rng), 1, tokens - 1))
@@ -105,7 +105,7 @@ def span_mask(denoiser: Denoiser, tokens: int, rng: np.random.Generator) -> Bool
 
 
 def remove_spans(tokens: Tokens, mask: Bool[np.ndarray, " tokens"], first_sentinel: int) -> tuple[Tokens, Tokens]:
-    """Return the text with a sentinel for each span, and the targets.
+    """Return the text with a sentinel in place of each removed span, and the targets.
 
     >>> inputs, targets = remove_spans(np.array([5, 6, 7, 8]), np.array([False, True, True, False]), 100)
     >>> inputs.tolist(), targets.tolist()
@@ -126,6 +126,6 @@ def _rounded(value: float, rng: np.random.Generator) -> int:
 
 
 def _division(total: int, parts: int, rng: np.random.Generator) -> Sequence[int]:
-    """Return the sizes of the parts of a random division of a total; each part is at least 1."""
+    """Return the sizes of the parts of a total that is divided at random; each part is at least 1."""
     cuts = np.sort(rng.choice(total - 1, parts - 1, replace=False)) + 1
     return np.diff([0, *cuts, total]).tolist()

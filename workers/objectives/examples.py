@@ -37,10 +37,11 @@ class Example:
 
 
 def read_examples(paths: Sequence[Path | str]) -> list[Example]:
-    """Read files of JSON lines. Other keys are ignored, and so are empty lines. A task is named after its file.
+    """Read files of JSON lines. Empty lines and other keys are ignored. Without a `task`, its name is that of the file.
 
     Raises:
-        UsageError: a file cannot be read, a line is not an example, or there is none; names the file and the line.
+        UsageError: a file cannot be read, a line is not an example, or there are no examples. The message names the
+            file and the line.
     """
     examples = [example for path in paths for example in _read_file(Path(path))]
     if not examples:
@@ -51,8 +52,8 @@ def read_examples(paths: Sequence[Path | str]) -> list[Example]:
 def held_out_examples(examples: Sequence[Example]) -> np.ndarray:
     """Return which examples are held out: a tenth, by a hash of the inputs.
 
-    Examples of equal inputs are on the same side. If the hashes choose none, the examples with the smallest hash are
-    held out.
+    Examples with equal inputs are held out together. If this selects no example or all examples, those with the
+    smallest hash are held out instead.
 
     Raises:
         UsageError: all examples have the same inputs.
@@ -81,13 +82,13 @@ def _parse(line: bytes, where: str, task: str) -> Example:
         found: Any = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         kind = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
-        raise UsageError(f"{where}: it is not {kind}, but must be {FORM}") from error
+        raise UsageError(f"{where}: the line is not {kind}, but must be {FORM}") from error
     if not isinstance(found, dict):
-        raise UsageError(f"{where}: it is not an object, but must be {FORM}")
+        raise UsageError(f"{where}: the line is not a JSON object, but must be {FORM}")
     example = {"task": task, **{key: found[key] for key in ("inputs", "targets", "task") if key in found}}
     for key in ("inputs", "targets", "task"):
         if key not in example:
-            raise UsageError(f"{where}: {key!r} is missing; it must be {FORM}")
+            raise UsageError(f"{where}: {key!r} is missing; the line must be {FORM}")
         if not isinstance(example[key], str) or (not example[key].isprintable() and not _encodable(example[key])):
             raise UsageError(f"{where}: {key!r} is not text, but must be a string of Unicode characters")
     if not example["targets"]:

@@ -1,8 +1,8 @@
-"""Instruction tuning: examples of many tasks, packed, with the loss on targets only (Flan, arXiv 2210.11416).
+"""Instruction tuning: packed examples of many tasks, with a loss on the targets only (Flan, arXiv 2210.11416).
 
-An epoch of the mixture (`mixture`) is packed into sequences (`packing`), whose order is then random. Batches follow the
-sequences of one epoch after the other. To find the batch of a step without the batches before it, the sequences of
-earlier epochs must be counted. So a resumed training packs these epochs again.
+An epoch of the mixture of tasks (`mixture`) is packed into sequences (`packing`), which are then shuffled. Batches take
+the sequences of epoch after epoch. The batch of a step depends on the number of sequences in all earlier epochs. So a
+resumed training packs these epochs again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHUFFLE = 0x5E
 
 
 class TextEncoder(Protocol):
-    """The part of a tokenizer that is used here."""
+    """The attributes of a tokenizer that instruction tuning uses."""
 
     end_of_document: int
 
@@ -47,8 +47,8 @@ class ExampleCounts:
         training: examples to train on.
         held_out: examples that training never sees.
         draws: training examples in an epoch of the mixture, by task.
-        inputs_cut: examples longer than a sequence, whose inputs lost their first tokens.
-        targets_cut: those of them whose targets are also too long, and lost their last tokens.
+        inputs_cut: examples longer than a sequence; their inputs lost their first tokens.
+        targets_cut: of these, examples whose targets alone are too long; their targets lost their last tokens.
     """
 
     training: int
@@ -103,7 +103,9 @@ class InstructObjective:
                 "their inputs lose their first tokens"
             )
         if counts.targets_cut:
-            notes.append(f"{counts.targets_cut:,} of them have longer targets: these lose their last tokens")
+            notes.append(
+                f"in {counts.targets_cut:,} of them, the targets alone are too long: they lose their last tokens"
+            )
         return tuple(notes)
 
     def batch_at(self, step: int) -> TrainingBatch:
@@ -116,7 +118,7 @@ class InstructObjective:
         return packed_batch(sequences, self._length, self._prefix)
 
     def held_out(self) -> list[TrainingBatch]:
-        """Return packed held-out examples, as many as fit into the batches, the same for every seed."""
+        """Return packed held-out examples: as many as fit into the batches, the same examples for every seed."""
         packed = pack([len(example.tokens) for example in self._held_out], self._length + 1)
         packed = packed[: self._held_out_batches * self._batch]
         sequences = [[self._held_out[index] for index in members] for members in packed]
@@ -127,20 +129,20 @@ class InstructObjective:
         ]
 
     def epochs_seen(self, step: int) -> float:
-        """Return the number of passes over the training examples after `step` steps, on average over all tasks."""
+        """Return the mean number of passes over the training examples after `step` steps."""
         epoch = self._epoch_of(step * self._batch)
         start, end = self._starts[epoch : epoch + 2]
         mixed = epoch + (step * self._batch - start) / (end - start)
         return mixed * sum(self.counts.draws.values()) / self.counts.training
 
     def _epoch_of(self, position: int) -> int:
-        """Return the epoch of a sequence."""
+        """Return the epoch of a sequence, given its position in the order of all epochs."""
         while self._starts[-1] <= position:
             self._starts.append(self._starts[-1] + len(self._sequences(len(self._starts) - 1)))
         return int(np.searchsorted(self._starts, position, side="right")) - 1
 
     def _sequences(self, epoch: int) -> list[np.ndarray]:
-        """Return the sequences of an epoch, by indices of training examples. The last two epochs are cached."""
+        """Return the sequences of an epoch, each as indices of training examples. The last two epochs are cached."""
         if epoch not in self._epochs:
             drawn = self._mixture.epoch(epoch)
             packed = pack([len(self._training[index].tokens) for index in drawn], self._length + 1)
@@ -175,7 +177,7 @@ def instruct_objective(
         seed: random seed, not negative.
         held_out_batches: largest number of held-out batches.
         cap: largest number of examples of a task in an epoch of the mixture.
-        shares: relative share of every task; None: by number of examples, with the cap.
+        shares: relative share of every task; None: proportional to the number of examples, at most the cap.
         prefix: whether the inputs of an example see each other in both directions, as after `ul2r`.
 
     Raises:
@@ -203,7 +205,7 @@ def instruct_objective(
 
 
 def _encode(examples: Sequence[Example], tokenizer: TextEncoder, room: int) -> tuple[list[EncodedExample], int, int]:
-    """Return the token ids of examples, and how many lost tokens of their inputs, and of their targets."""
+    """Return the token ids of examples, the number that lost any tokens, and the number that lost target tokens."""
     inputs = tokenizer.encode_all([example.inputs for example in examples])
     targets = tokenizer.encode_all([example.targets for example in examples])
     fitted = [fit_example(*both, tokenizer.end_of_document, room) for both in zip(inputs, targets, strict=True)]

@@ -1,8 +1,8 @@
-"""Mixture of tasks: how often each is drawn, and the order of examples (Raffel et al. 2020, arXiv 1910.10683, 3.5.2).
+"""Mixture of tasks: number and order of the examples drawn (Raffel et al. 2020, arXiv 1910.10683, section 3.5.2).
 
-In an epoch of the mixture, a task gives as many examples as it has, up to a cap, so that a large task does not crowd
-out the others. With shares, each task gives its share of that number. A task goes through its examples in a random
-order, and then in another one: none is drawn twice before all are drawn once.
+In an epoch of the mixture, a task contributes as many examples as it has, but at most a cap, which limits the share of
+large tasks. With given shares, each task contributes its share of the same total. The examples of a task are drawn in
+random passes: in each pass, every example is drawn once, in a new random order.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ...primitives.errors import UsageError
 __all__ = ["TaskMixture"]
 
 MIXED = 2**31
-"""Key of the random order of an epoch; the keys of tasks are their numbers."""
+"""Key of the random numbers that order an epoch; the keys of tasks are their numbers."""
 
 
 class TaskMixture:
     """Order of the examples of several tasks.
 
     Attributes:
-        draws: number of examples that each task gives in an epoch of the mixture.
+        draws: number of examples that each task contributes to an epoch of the mixture.
     """
 
     def __init__(self, tasks: Sequence[str], cap: int, shares: Mapping[str, float] | None, seed: int):
@@ -33,23 +33,23 @@ class TaskMixture:
         Args:
             tasks: task of each example.
             cap: largest number of examples of a task in an epoch.
-            shares: relative share of every task; None: by number of examples, with the cap.
+            shares: relative share of every task; None: proportional to the number of examples, at most the cap.
             seed: random seed, not negative.
 
         Raises:
-            UsageError: the cap is below 1, or the shares are not of these tasks, negative, or all 0.
+            UsageError: the cap is below 1; or a share is negative, missing or of an unknown task; or all are 0.
         """
         if cap < 1:
             raise UsageError(f"the cap of examples per task is {cap}, but must be at least 1")
-        names, of_example = np.unique(np.asarray(tasks), return_inverse=True)
-        self._members = [np.flatnonzero(of_example == task) for task in range(len(names))]
+        names, task_of_example = np.unique(np.asarray(tasks), return_inverse=True)
+        self._members = [np.flatnonzero(task_of_example == task) for task in range(len(names))]
         capped = [min(len(members), cap) for members in self._members]
         counts = capped if shares is None else _shared_draws([str(name) for name in names], sum(capped), shares)
         self.draws: dict[str, int] = {str(name): count for name, count in zip(names, counts, strict=True)}
         self._seed = seed
 
     def epoch(self, number: int) -> np.ndarray:
-        """Return the examples of an epoch of the mixture, by index, in a random order."""
+        """Return the indices of the examples of an epoch of the mixture, in a random order."""
         drawn = [
             self._members[task][self._order(task, number * count, count)]
             for task, count in enumerate(self.draws.values())
@@ -57,7 +57,7 @@ class TaskMixture:
         return np.random.default_rng([self._seed, MIXED, number]).permutation(np.concatenate(drawn))
 
     def _order(self, task: int, start: int, count: int) -> np.ndarray:
-        """Return some draws of a task, from a position in all of its passes, by index in the task."""
+        """Return `count` draws of a task, as indices of its examples. `start` counts its draws over all epochs."""
         size = len(self._members[task])
         first, last = start // size, (start + count - 1) // size
         passes = [

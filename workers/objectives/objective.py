@@ -1,4 +1,4 @@
-"""The contract of objectives: batches of training and of held-out text."""
+"""The interface of training objectives: batches to train on and held-out batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Objective", "objective_fault"]
 
 
 class Objective(Protocol):
-    """Source of training batches. All batches have the same shape, and the same arrays that are not None."""
+    """Source of training batches. All batches have the same shapes, and None in the same places."""
 
     @property
     def name(self) -> str:
@@ -28,7 +28,7 @@ class Objective(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """Sentences about the data that the user should read; usually none."""
+        """Sentences about the data that the user should read; usually there are none."""
         ...
 
     def batch_at(self, step: int) -> TrainingBatch:
@@ -36,7 +36,7 @@ class Objective(Protocol):
         ...
 
     def held_out(self) -> Sequence[TrainingBatch]:
-        """Return fixed batches that training never sees, with the same objective."""
+        """Return fixed batches of the same objective that training never sees."""
         ...
 
     def epochs_seen(self, step: int) -> float:
@@ -50,7 +50,7 @@ def objective_fault(objective: str, graph: Graph, prefix: bool = False) -> str:
     Args:
         objective: name of the objective.
         graph: canonical program.
-        prefix: whether the inputs of examples are a prefix, which `ul2r` always has.
+        prefix: whether the inputs of examples are a prefix, read in both directions. `ul2r` always has a prefix.
     """
     if objective == "instruct" and (fault := packing_fault(graph)):
         return f"{objective} packs several examples into a sequence, and the program cannot keep them apart: {fault}"

@@ -1,6 +1,6 @@
-"""Packing: several examples in one sequence, each a separate text of inputs and then targets.
+"""Packing: several examples in one sequence. Each example is a separate text: its inputs, then its targets.
 
-Segment ids keep the examples apart in attention, convolutions and running sums
+Segment ids keep the examples separate in attention, convolutions and running sums
 (`primitives.causality.packed_texts`). Only targets have a weight in the loss. Padding is a separate text with weight 0.
 """
 
@@ -17,7 +17,7 @@ from ...models.training_batch import TrainingBatch
 __all__ = ["EncodedExample", "fit_example", "pack", "packed_batch"]
 
 OPEN_SEQUENCES = 32
-"""Sequences that examples are still added to; more would hardly leave less padding."""
+"""Largest number of sequences that examples are still added to. A larger number would hardly reduce the padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class EncodedExample:
     """Token ids of an example.
 
     Attributes:
-        tokens: inputs, targets, and the end of the document.
+        tokens: inputs, targets, and the end-of-document token.
         inputs: number of tokens that are inputs, at least 1.
     """
 
@@ -36,8 +36,9 @@ class EncodedExample:
 def fit_example(inputs: Sequence[int], targets: Sequence[int], end: int, room: int) -> tuple[EncodedExample, int, int]:
     """Return an example of at most `room` tokens, and the numbers of tokens that its inputs and targets lose.
 
-    The targets get the end of the document as their last token. Inputs lose their first tokens, all except one. If that
-    is not enough, targets lose their last ones. Empty inputs are an end of the document, as at the start of a text.
+    The end-of-document token is appended to the targets. In an example that is too long, the inputs lose their first
+    tokens; at least one is kept. If that is not enough, the targets lose their last tokens. Empty inputs are replaced
+    by an end-of-document token, as before each text of a token stream.
     """
     inputs, targets = list(inputs) or [end], [*targets, end]
     kept_targets = targets[: room - 1]
@@ -48,10 +49,10 @@ def fit_example(inputs: Sequence[int], targets: Sequence[int], end: int, room: i
 
 
 def pack(sizes: Sequence[int], room: int) -> list[list[int]]:
-    """Return sequences of examples, by index, each of at most `room` tokens; every example is in one of them.
+    """Return sequences of at most `room` tokens, each as the indices of its examples; every example is in one sequence.
 
-    An example goes into the first open sequence that has room for it. If none has, another one is opened, and the
-    fullest is closed.
+    An example is added to the first open sequence with enough room. If there is none, a new sequence is opened. If
+    `OPEN_SEQUENCES` are open already, the fullest of them is closed.
     """
     sequences: list[list[int]] = []
     left, open_ones = np.zeros(0, int), np.zeros(0, int)
@@ -72,10 +73,10 @@ def pack(sizes: Sequence[int], room: int) -> list[list[int]]:
 
 
 def packed_batch(sequences: Sequence[Sequence[EncodedExample]], length: int, prefix: bool) -> TrainingBatch:
-    """Return the batch of some packed sequences.
+    """Return a batch of packed sequences.
 
     Args:
-        sequences: examples of each sequence; none: it is padding.
+        sequences: examples of each sequence; a sequence without examples is all padding.
         length: predicted tokens in a sequence.
         prefix: whether the inputs of an example see each other in both directions.
     """

@@ -1,4 +1,4 @@
-"""Special tokens of the mixture of denoisers: mode tokens and sentinels, whose ids lie after those of the text."""
+"""Special tokens of the mixture of denoisers: mode tokens and sentinels. Their ids follow the ids of the text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SpecialTokens:
     """Ids of the special tokens: one for each mode, then the sentinels.
 
     Attributes:
-        text_vocabulary: number of ids of the text, those below all special ones.
+        text_vocabulary: number of ids of the text. The special ids follow them.
         sentinels: number of sentinels.
     """
 
@@ -22,7 +22,7 @@ class SpecialTokens:
     sentinels: int
 
     def mode(self, mode: str) -> int:
-        """Return the id of the token that begins a sequence of a mode."""
+        """Return the id of the token that begins the sequences of a mode."""
         return self.text_vocabulary + MODES.index(mode)
 
     @property

@@ -1,8 +1,8 @@
-"""Mixture of denoisers: a little more training that improves a causal model (UL2R, Tay et al. 2022, arXiv 2210.11399).
+"""Mixture of denoisers: further training that improves a causal model (UL2R, Tay et al. 2022, arXiv 2210.11399).
 
-A sequence is the token of a mode, the corrupted text, and the targets. The first two are a prefix, which is read in
-both directions; the targets are predicted one by one, and have all of the loss. Padding, of a few tokens, comes last:
-the causal targets cannot see it, and its weight is 0.
+A sequence is a mode token, the corrupted text, and the targets. Mode token and corrupted text are a prefix, which is
+read in both directions. The targets are predicted one by one, and only they count in the loss. A few tokens of padding
+come last. The targets cannot see the padding, because they read earlier tokens only, and its weight is 0.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ul2rObjective:
         batches: windows of the training split.
         validation: windows [count, batch, length + 1] of the validation split.
         special: special tokens.
-        shares: share of the sequences of each of `DENOISERS`.
+        shares: share of the sequences for each of `DENOISERS`.
         seed: random seed.
     """
 
@@ -97,7 +97,7 @@ class Ul2rObjective:
         return TrainingBatch(tokens, predicts_target[:, :-1].astype(np.float32), prefix=places < inputs_end)
 
     def _denoised(self, window: Tokens, denoiser: Denoiser, rng: np.random.Generator) -> tuple[Tokens, Tokens]:
-        """Return the prefix and the targets made of a part of a window, at a random place."""
+        """Return the prefix and the targets, made from a part of the window at a random place."""
         size = self._text_tokens[denoiser]
         start = rng.integers(len(window) - size + 1)
         text = window[start : start + size]
@@ -125,7 +125,7 @@ def ul2r_objective(
     Args:
         train: token ids of the training split.
         validation: token ids of the validation split.
-        vocabulary: number of token ids of the text; special tokens get the ids after them.
+        vocabulary: number of token ids of the text; the ids of special tokens follow.
         batch: sequences in a batch.
         length: predicted tokens in a sequence.
         seed: random seed, not negative.

@@ -5,8 +5,8 @@ with the baseline (see `relative_timer`), and charges each step of the candidate
 
     (time of its step / time of a step of the baseline) * allowance
 
-where the allowance, the seconds charged for a step of the baseline, is fixed once for the whole run. A slow minute
-slows both and cancels out, and the baseline always trains for the same number of steps.
+where the allowance, the seconds charged for a step of the baseline, is fixed once for the whole run. A slow minute of
+the machine slows both steps and cancels out, and the baseline always trains for the same number of steps.
 benchmarks/results/budget_units.txt compares the units.
 """
 
@@ -24,7 +24,7 @@ class Meter(Protocol):
 
     @property
     def timer(self) -> RelativeTimer | None:
-        """Timer of the steps relative to the baseline's; None if the meter has none."""
+        """Timer of the steps relative to the baseline's; None: they are not timed."""
         ...
 
     @property
@@ -37,7 +37,7 @@ class Meter(Protocol):
         ...
 
     def resume(self, spent: float) -> None:
-        """Continue a training that has spent a part of its budget; called before the first charge."""
+        """Continue a training that has spent this part of its budget. Call it before the first charge."""
         ...
 
 
@@ -53,7 +53,7 @@ class StepMeter:
         self.spent = 0.0
 
     def charge(self, steps: int, seconds: float) -> None:
-        """Charge one per step."""
+        """Charge 1 for each step."""
         self.spent += steps
         if self.timer is not None:
             self.timer.add(steps, seconds)
@@ -72,7 +72,7 @@ class ClockMeter:
         self.spent = 0.0
 
     def charge(self, steps: int, seconds: float) -> None:
-        """Charge one per second."""
+        """Charge the seconds."""
         self.spent += seconds
 
     def resume(self, spent: float) -> None:
@@ -95,13 +95,13 @@ class ReferenceMeter:
         self._earlier = 0.0
 
     def charge(self, steps: int, seconds: float) -> None:
-        """Add the steps to the timer, then charge all steps so far by the ratio known now."""
+        """Add the steps to the timer, then charge all steps so far by the latest ratio of step times."""
         self.timer.add(steps, seconds)
-        # Charging all steps again corrects what an early, less certain ratio charged; the total never decreases.
-        # While the ratio is unknown, a step costs as much as one of the baseline's.
+        # Charging all steps again corrects charges by an early, less precise ratio; the total never decreases.
+        # While the ratio is unknown, a step costs as much as a step of the baseline.
         charged = self.timer.steps * (self.timer.relative_step or 1.0) * self.allowance_seconds
         self.spent = max(self.spent, self._earlier + charged)
 
     def resume(self, spent: float) -> None:
-        """Add what was spent before; the steps from now on are timed again."""
+        """Add what was spent before. The ratio of step times is measured again from now on."""
         self.spent = self._earlier = spent

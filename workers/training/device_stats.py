@@ -19,15 +19,15 @@ def device_name(count: int = 1) -> str:
 
 
 def reset_peak_memory() -> None:
-    """Reset the peak of this process's resident memory, if the system can (Linux)."""
+    """Reset the peak of this process's resident memory, if the system supports it (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_bytes() -> int | None:
-    """Return the peak of the device's memory, or of resident memory on a CPU since `reset_peak_memory`.
+    """Return the peak memory of the device; on a CPU, the peak resident memory since `reset_peak_memory`.
 
-    The peak of a GPU or TPU cannot be reset: it is the highest of this worker so far. None if it cannot be read.
+    The peak of a GPU or TPU cannot be reset: it is the peak of all trials of this worker. None if it cannot be read.
     """
     statistics = jax.devices()[0].memory_stats()
     if statistics:

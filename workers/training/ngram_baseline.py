@@ -1,8 +1,8 @@
 """N-gram baseline: the loss that a barely trained model should not beat.
 
-It uses interpolated absolute discounting (Ney, Essen & Kneser 1994) on the training text, or on the beginning of a long
-one. A candidate that trained for seconds and beats counts over that text is either much better than any known block or
-sees the tokens it must predict.
+The n-gram model uses interpolated absolute discounting (Ney, Essen & Kneser 1994) on the training text, or on the
+beginning of a long training text. If a candidate has a lower loss after seconds of training, it either is much better
+than any known block, or it sees the tokens that it must predict.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["ngram_loss"]
 
 DISCOUNT = 0.75
 MAX_TRAINING_TOKENS = 5_000_000
-"""Counting these takes 2 s and 300 MB, for which a search waits; four times as many take 8 s and 800 MB."""
+"""A search waits for the counts. These tokens take 2 s and 300 MB; four times as many take 8 s and 800 MB."""
 
 MAX_SCORED_TOKENS = 200_000
 

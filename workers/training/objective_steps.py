@@ -1,6 +1,7 @@
 """Training step, evaluation and probes of one objective.
 
-An objective whose batches are tokens alone has the step of a trial, bit for bit. Any other has a step for its batches.
+An objective whose batches hold only tokens uses the same step as a trial, bit for bit, unless there is a penalty. Any
+other objective has a step for its own batches.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ class ObjectiveSteps:
 
     Attributes:
         model: model with its parameters in the form that is trained.
-        objective: what it learns.
+        objective: what the model learns.
         optimizer: gradient transformation.
         averaging: exponent of the average of parameters; 0: no average.
-        mesh: mesh of the devices; None: one.
+        mesh: mesh of the devices; None: one device.
         brief: whether the training is brief (see `is_brief`).
         penalty: regularizer of the residual stream; None: none.
     """
@@ -58,8 +59,8 @@ class ObjectiveSteps:
 
     @cached_property
     def functions(self) -> StepFunctions:
-        """The functions, not compiled yet."""
-        if self.as_windows:
+        """Step and evaluation, not compiled yet."""
+        if self.uses_trial_step:
             batch = len(self._example.tokens)
             return StepFunctions(self.model, self.optimizer, batch, self.averaging, mesh=self.mesh, by_layer=self.brief)
         model = BatchModel(self.model, self.penalty)
@@ -68,18 +69,18 @@ class ObjectiveSteps:
 
     @property
     def reads_text(self) -> bool:
-        """Whether its batches are tokens alone, so that its loss is that of the text."""
+        """Whether the objective's batches hold only tokens, so that its loss is the loss of plain text."""
         return len(jax.tree.leaves(self._example)) == 1
 
     @property
-    def as_windows(self) -> bool:
-        """Whether the step is that of a trial, on token windows."""
+    def uses_trial_step(self) -> bool:
+        """Whether the step is the same as in a trial, on token windows."""
         return self.reads_text and self.penalty is None
 
     @property
     def batches(self) -> Batches:
         """Batches in the form that the step takes."""
-        return _TokenWindows(self.objective) if self.as_windows else self.objective
+        return _TokenWindows(self.objective) if self.uses_trial_step else self.objective
 
     def held_out_loss(self, state: TrainState) -> float:
         """Return the mean loss of the held-out batches, in nats."""
@@ -87,7 +88,7 @@ class ObjectiveSteps:
 
     def text_loss(self, state: TrainState, windows: np.ndarray) -> float:
         """Return the mean loss of token windows [count, batch, length + 1], each token predicted from earlier ones."""
-        if self.as_windows:
+        if self.uses_trial_step:
             return self._loss(state, windows)
         return self._loss(state, [causal_like(self._example, tokens) for tokens in windows])
 
@@ -118,16 +119,18 @@ class ObjectiveSteps:
 
     @cached_property
     def _held_out(self) -> list[Any]:
-        return [batch.tokens if self.as_windows else batch for batch in self.objective.held_out()]
+        return [batch.tokens if self.uses_trial_step else batch for batch in self.objective.held_out()]
 
     @property
     def _on_windows(self) -> Steps:
-        """The steps on token windows, each one text without a prefix."""
-        return self.functions if self.as_windows else StepsOnTokens(self.functions, partial(causal_like, self._example))
+        """Steps on token windows; each window is one text without a prefix."""
+        if self.uses_trial_step:
+            return self.functions
+        return StepsOnTokens(self.functions, partial(causal_like, self._example))
 
     def _loss(self, state: TrainState, batches: Iterable[Any]) -> float:
-        """Return the mean loss of all tokens that have a weight."""
-        if self.as_windows:
+        """Return the mean loss of all tokens, weighted if they have weights."""
+        if self.uses_trial_step:
             return self.functions.evaluate(state, batches)
         scored = [(self.functions.evaluate(state, [batch]), _total_weight(batch)) for batch in batches]
         return float(np.average([loss for loss, _ in scored], weights=[weight for _, weight in scored]))
@@ -135,7 +138,7 @@ class ObjectiveSteps:
 
 @dataclass(frozen=True, slots=True)
 class _TokenWindows:
-    """Batches of an objective that are tokens alone, as arrays."""
+    """Batches of an objective that hold only tokens, as arrays."""
 
     objective: Objective
 

@@ -1,7 +1,7 @@
 """The clock of a trial's phases: CPU time of the worker, or wall clock.
 
-On a shared CPU, the CPU time of a process varies far less than wall clock, so a slow minute of the machine does not
-decide a tournament. benchmarks/results/budget_units.txt has the measurement.
+On a shared CPU, the CPU time of a process varies far less than wall clock. So a slow minute of the machine does not
+decide which candidate is better. benchmarks/results/budget_units.txt has the measurement.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ def clock_function(unit: str, backend: str = "cpu") -> Callable[[], float]:
     """Return the clock for a budget's unit, a function that returns seconds.
 
     Args:
-        unit: unit of the budget; for `steps`, the clock only reports.
-        backend: JAX backend. The CPU time of a process does not measure its accelerator.
+        unit: unit of the budget. For `steps`, the clock is used only in reports.
+        backend: JAX backend. The CPU time of a process does not include the time of its accelerator.
     """
-    own = unit == "cpu_seconds" or (unit == "reference_seconds" and backend == "cpu")
-    return time.process_time if own else time.perf_counter
+    cpu_time = unit == "cpu_seconds" or (unit == "reference_seconds" and backend == "cpu")
+    return time.process_time if cpu_time else time.perf_counter
 
 
 class PhaseClock:

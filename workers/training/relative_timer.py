@@ -1,6 +1,6 @@
-"""The step time of a candidate relative to the baseline's: both are timed in turns on the same device.
+"""Timing of a candidate's step relative to the baseline's step: both are timed in turns on the same device.
 
-Other programs on the machine slow both, so they hardly change the ratio.
+Other programs on the machine slow both steps, so they hardly change the ratio.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from .steps.train_step import StepFunctions
 __all__ = ["ReferenceStep", "RelativeTimer"]
 
 REFERENCE_SHARE = 0.1
-"""Time of the timings of the baseline relative to the time of the candidate's steps, up to `FULL_SHARE_SECONDS`."""
+"""Time spent on timing the baseline, as a share of the time of the candidate's steps, up to `FULL_SHARE_SECONDS`."""
 
 FULL_SHARE_SECONDS = 5.0
-"""Time of the candidate's steps after which the time of the timings grows with its square root. Timings then take about
-5% of a training of 20 s and 2% of one of two minutes, and the error of the ratio still falls."""
+"""Time of the candidate's steps above which the time for timing the baseline grows only as its square root. Timing then
+takes about 5% of a training of 20 s and 2% of a training of two minutes, and the error of the ratio still falls."""
 
 READING_STEPS = 8
-"""Steps in the shortest timing of the baseline: several in a row, because single ones would run with cold caches."""
+"""Steps in the shortest timing of the baseline. Several steps follow each other, as one would run with cold caches."""
 
 READING_SECONDS = 0.1
-"""Longest time that these steps may take; if steps are longer, a timing has fewer of them, at least one."""
+"""Longest time of the shortest timing. If steps are slow, it has fewer than `READING_STEPS` steps, but at least one."""
 
 
 class RelativeTimer:
@@ -45,21 +45,22 @@ class RelativeTimer:
         self._seconds = 0.0  # time of the candidate's steps
         self._reference_seconds = 0.0  # time of all timings
         self._untimed_steps = 0  # the candidate's steps since the last timing
-        self._timed_seconds = 0.0  # time of the candidate's steps before it
-        self._baseline_seconds = 0.0  # time that the baseline would need for as many steps
+        self._timed_seconds = 0.0  # time of the candidate's steps before the last timing
+        self._baseline_seconds = 0.0  # time that the baseline would need for the same number of steps
 
     @property
     def relative_step(self) -> float | None:
-        """Time of a step divided by that of the baseline's step; None before both are timed.
+        """Time of a step divided by the time of the baseline's step; None before both are timed.
 
-        Each timing of the baseline is used for the candidate's steps since the previous timing. So a machine that
-        becomes slower does not change the ratio, although timings become rarer. Times are summed: a median would miss
-        occasional disturbances in the baseline's many short timings, but not in the candidate's longer ones.
+        Each timing of the baseline is compared with the candidate's steps since the previous timing. So a machine that
+        becomes slower does not change the ratio, although timings become rarer. Times are summed. A median would
+        exclude occasional disturbances of the baseline's many short timings, but not those of the candidate's longer
+        chunks.
         """
         return self._timed_seconds / self._baseline_seconds if self._baseline_seconds else None
 
     def add(self, steps: int, seconds: float) -> None:
-        """Add steps of the candidate that took `seconds` together, and time the baseline if it is due."""
+        """Add steps of the candidate that took `seconds` together. Time the baseline if a timing is due."""
         self.steps += steps
         if self.steps == steps:  # the first steps are slower
             return
@@ -79,12 +80,12 @@ def _full_share(seconds: float) -> float:
 
 
 class ReferenceStep:
-    """The baseline's training step, compiled once per worker and kept warm. The model it trains is not used.
+    """The baseline's training step, compiled once per worker and only timed. The model that it trains is not used.
 
     Args:
         functions: step functions of the baseline, with the step compiled.
         state: first training state.
-        tokens: batch for every step.
+        tokens: batch that every step uses.
         clock: function that returns seconds.
 
     Attributes:
@@ -115,7 +116,7 @@ class ReferenceStep:
         """Take steps for about `seconds`, at least one.
 
         Returns:
-            The seconds the steps took, and their number.
+            The seconds that the steps took, and the number of steps.
         """
         count = max(1, int(seconds / self.seconds)) if self.seconds > 0 else 1
         self._step()  # not timed: the caches still hold the candidate's data
@@ -125,7 +126,7 @@ class ReferenceStep:
         finite = self._step()
         taken = self._clock() - start
         self.seconds = taken / count
-        if not finite:  # not observed so far; a step on NaN may take another time
+        if not finite:  # not observed so far; a step on NaN may take longer or shorter
             self._state = self._functions.place(self._start)
         return taken, count
 

@@ -1,9 +1,9 @@
-"""Training of one model for as long as it takes: it evaluates on the way, saves its state, and continues exactly.
+"""Long training of one model: it is evaluated regularly, saves its state, and continues exactly when interrupted.
 
     build -> compile -> (restore a state | probe) -> (train -> evaluate | save)* -> evaluate -> probe again
 
-Step, loop, meters and probes are those of a trial. With a budget in steps, the weights are those of a trial of the same
-length, bit for bit, whether or not the training was interrupted.
+Step, loop, meters and probes are those of a trial. With a budget in steps, the weights equal those of a trial of the
+same length, bit for bit, whether or not the training was interrupted.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from .trial_probes import SUSPICIOUS_BATCHES, quarantine_note
 __all__ = ["ModelTraining"]
 
 EVALUATION_SHARE = 0.1
-"""Largest share of the training time that evaluations on the way take; the one at the end is always made."""
+"""Largest share of the training time that evaluations take; the evaluation at the end is always made."""
 
 STEP_PER_EVALUATED_BATCH = 3.0
-"""Time of a step relative to an evaluation of a batch: forward and backward take about three times a forward pass."""
+"""Time of a step, forward and backward, relative to the time of evaluating a batch, which is only a forward pass."""
 
 LONGEST_CHUNK = 50
 """Largest number of steps between two reports."""
@@ -54,22 +54,22 @@ LONGEST_CHUNK = 50
 
 @dataclass(slots=True)
 class ModelTraining:
-    """One training. `run` trains the model to the end of the budget; the attributes say how far it came.
+    """One training. `run` trains the model to the end of the budget; the attributes hold its progress.
 
     Attributes:
         trainer: data, budget, clock and devices of the training.
         model: language model to train.
-        objective: what it learns, in batches.
+        objective: what the model learns: its batches.
         optimizer: settings of the optimizer.
         settings: further settings.
         states: saved states; the training continues from the newest.
-        report, tell: called with the progress several times a second, and with messages.
+        report, tell: callbacks that receive the progress several times a second, and messages.
         penalty: regularizer of the residual stream; None: none.
-        initial: parameters to start from, arrays of `LanguageModel.init`; None: drawn by the seed.
-        curve, validation: training losses, and held-out losses of the objective, in the course of the training.
-        first_text_nats: loss on the validation text before the first step, if the training starts from parameters.
-        text_nats: the same after the last step.
-        resumed_steps: steps of the state that the training continued from; None: it started at step 0.
+        initial: parameters to start from, as arrays like those of `LanguageModel.init`; None: drawn with the seed.
+        curve, validation: training losses, and held-out losses of the objective, over the course of the training.
+        first_text_nats: loss on the validation text before the first step; None unless `initial` is given.
+        text_nats: loss on the validation text after the last step.
+        resumed_steps: number of steps of the saved state that the training continued from; None: it began at step 0.
         compiled: whether the training step is compiled.
     """
 
@@ -101,7 +101,7 @@ class ModelTraining:
         """Train to the end of the budget.
 
         Returns:
-            The parameters that evaluation saw, as arrays on the host, and the evaluation.
+            The evaluated parameters, as arrays on the host, and the evaluation.
 
         Raises:
             CANDIDATE_FAULTS: the model is rejected by a check, or its loss is not finite (see `trial`).
@@ -127,7 +127,7 @@ class ModelTraining:
                 self._resume(loop, found[1])
             self._saved = time.perf_counter()
             self._train(steps, loop, interrupted)
-            self._save(loop, interrupted=False)  # what follows may fail, and need not be trained for again
+            self._save(loop, interrupted=False)  # a failure after this does not lose the training
         loss = self.validation[-1][2]
         self.text_nats = self._text_loss(steps, loop)
         moved, quarantine = self._probe_trained(steps, loop, loss)
@@ -146,7 +146,7 @@ class ModelTraining:
             state = TrainState(state.parameters, state.optimizer, state.average, np.asarray(1.0, np.float32))
         functions.compile_step(state)
         functions.compile_evaluation(state)
-        return_freed_memory()  # the compiler's, which is more than most steps need
+        return_freed_memory()  # the compiler used more memory than most steps need
         return state
 
     def _loop(self, steps: ObjectiveSteps, state: TrainState, interrupted: Callable[[], bool]) -> TrainingLoop:
@@ -182,7 +182,7 @@ class ModelTraining:
         self._start -= saved["wall_seconds"]
 
     def _train(self, steps: ObjectiveSteps, loop: TrainingLoop, interrupted: Callable[[], bool]) -> None:
-        """Train to the end of the budget, and evaluate on the way."""
+        """Train to the end of the budget, with evaluations in between and at the end."""
         budget, count = self.trainer.trial.budget, self._evaluations()
         if self.initial is not None and not self.validation:
             self._evaluate(steps, loop)
@@ -196,7 +196,7 @@ class ModelTraining:
                     self._save(loop, interrupted=True)
 
     def _evaluations(self) -> int:
-        """Return the number of evaluations; of a budget in steps, as many as take about a tenth of its time."""
+        """Return the number of evaluations. For a budget in steps, they take at most about a tenth of the time."""
         trial = self.trainer.trial
         if trial.unit != "steps":
             return self.settings.evaluations
@@ -204,7 +204,7 @@ class ModelTraining:
         return max(1, min(self.settings.evaluations, int(affordable)))
 
     def _affordable(self) -> bool:
-        """Return whether evaluations have taken little of the time so far, where the budget is a time."""
+        """Return whether evaluations took at most their share of the time so far; always true for a budget in steps."""
         seconds = self._clock.seconds
         return self.trainer.trial.unit == "steps" or (
             seconds.get("evaluate", 0.0) <= EVALUATION_SHARE * seconds.get("train", 0.0)
@@ -220,14 +220,14 @@ class ModelTraining:
         self._write_curve()
 
     def _text_loss(self, steps: ObjectiveSteps, loop: TrainingLoop) -> float:
-        """Return the loss on the validation text, each token predicted from those before it."""
+        """Return the loss on the validation text, each token predicted from the tokens before it."""
         if steps.reads_text:
             return self.validation[-1][2]
         with self._clock.phase("evaluate"):
             return steps.text_loss(loop.state, self.trainer.validation)
 
     def _save(self, loop: TrainingLoop, interrupted: bool) -> None:
-        """Save the state; if a signal has arrived, end the training."""
+        """Save the state. If the training is interrupted, raise KeyboardInterrupt afterwards."""
         progress = {
             "dataset_hash": self.trainer.dataset.dataset_hash,
             "steps": loop.steps,
@@ -262,7 +262,7 @@ class ModelTraining:
         return curve_text(self.trainer.trial.unit, self.trainer.trial.budget, self.curve, self.validation)
 
     def _probe_trained(self, steps: ObjectiveSteps, loop: TrainingLoop, loss: float) -> tuple[float, str]:
-        """Probe the trained model on unseen text, on more of it if its loss is suspiciously low."""
+        """Probe the trained model on unseen text, and on more text if its loss is suspiciously low."""
         self.report(Progress("recheck", loop.spent, self.trainer.trial.budget, loop.loss))
         bound = self.settings.suspicious_nats
         suspicious = bound is not None and loss < bound

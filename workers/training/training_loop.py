@@ -1,7 +1,7 @@
-"""The training loop: it takes steps until a point of the budget, in chunks between two readings of the clock.
+"""The training loop takes steps until a point of the budget is reached. It reads the clock after each chunk of steps.
 
-While the device runs a step, the host makes and sends the next batch. One batch ahead is enough, because making it
-takes a small part of a step (benchmarks/input_wait.py). Every trial measures whether that holds.
+While the device runs a step, the host makes and sends the next batch. Preparing one batch ahead is enough, because
+making a batch takes a small part of a step's time (benchmarks/input_wait.py). Every trial measures whether this holds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHUNKS_IN_STEPS = 100
 """Number of chunks for a budget in steps, which needs no clock."""
 
 CURVE_POINTS = 200
-"""Points of a learning curve at most. One for each chunk of seven hours would take megabytes in the store."""
+"""Largest number of points of a learning curve. A point for each chunk of seven hours would take megabytes."""
 
 
 class NonFiniteLoss(Exception):
@@ -54,12 +54,12 @@ class Batches(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """Options of the loop that a long training needs and a trial does not.
+    """Options of the loop that only a long training needs.
 
     Attributes:
-        rate: factor of the learning rate at a share of the budget; None: always 1.
-        longest_chunk: largest number of steps between two reports; None: any.
-        stop: whether to end a chunk after the current step, so that the state can be saved.
+        rate: factor of the learning rate, as a function of the share of the budget; None: always 1.
+        longest_chunk: largest number of steps between two reports; None: any number.
+        stop: function that returns whether to end a chunk after the current step, so that the state can be saved.
     """
 
     rate: Callable[[float], float] | None = None
@@ -73,10 +73,10 @@ class TrainingLoop:
     Attributes:
         state: state after the last step.
         steps: number of steps so far.
-        tokens: number of tokens that the model has read in them, without padding.
-        loss: training loss of the last chunk, in nats per token; None before the first.
+        tokens: number of tokens in these steps, without padding.
+        loss: mean training loss of the last chunk, in nats per token; None before the first chunk.
         curve: points (spent, steps, loss) of the learning curve.
-        waited_seconds: training time, by the trial's clock, in which a step waited for its batch.
+        waited_seconds: training time in which steps waited for their batches; on an accelerator an upper bound.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class TrainingLoop:
 
     @property
     def step_ms(self) -> float | None:
-        """Median milliseconds of a step over the chunks; None before the first."""
+        """Median over the chunks of the milliseconds per step; None before the first chunk."""
         return 1000 * statistics.median(self._step_seconds) if self._step_seconds else None
 
     @property
@@ -135,11 +135,11 @@ class TrainingLoop:
 
     def _chunk_steps(self, point: float) -> int:
         left = point - self.spent
-        if self.config.unit == "steps":  # without a clock, so that the learning curve is reproducible
+        if self.config.unit == "steps":  # chunks do not depend on a clock, so the learning curve is reproducible
             steps = min(math.ceil(left), max(1, self.config.budget_steps // CHUNKS_IN_STEPS))
             return steps if self.options.longest_chunk is None else min(steps, self.options.longest_chunk)
         seconds = max(self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS, 1e-6)
-        # A coarse clock may measure no time for the first step, so chunks grow by a factor of four at most.
+        # A coarse clock may measure 0 s for the first step, so a chunk is at most about four times as long as the last.
         steps = min(max(1, round(CHUNK_SECONDS / seconds)), 1 + 4 * self._last_chunk)
         return min(steps, math.ceil(left / (self._step_charge if self._step_charge > 0 else seconds)))
 
@@ -169,7 +169,7 @@ class TrainingLoop:
         self._extend_curve((self.spent, self.steps, mean))
 
     def _extend_curve(self, point: tuple[float, int, float]) -> None:
-        """Add a point; in a long training, the last point moves on until it is far enough from the one before."""
+        """Add a point to the curve. In a long training, replace the last point if it is too near to the one before."""
         near = self.config.budget / CURVE_POINTS
         if len(self.curve) > 1 and self.curve[-1][0] - self.curve[-2][0] < near:
             self.curve.pop()
@@ -177,11 +177,11 @@ class TrainingLoop:
 
     @property
     def _share(self) -> float:
-        """Share of the budget before the next step; a clock is read between chunks only."""
+        """Share of the budget used before the next step. A clock is read only between chunks."""
         return (self.steps if self.config.unit == "steps" else self.spent) / self.config.budget
 
     def _take_batch(self) -> tuple[Any, int]:
-        """Return the batch of the next step, which is ready except before the first, and its number of tokens."""
+        """Return the next step's batch and its number of tokens. Except before the first step, it is already made."""
         if self._next_batch is None or self._next_batch[0] != self.steps:
             self._prepare_batch()
         assert self._next_batch is not None
@@ -190,8 +190,8 @@ class TrainingLoop:
     def _prepare_batch(self, running: Any = None) -> None:
         """Make the batch of the next step while a step runs, and measure how long training may have waited for it.
 
-        If the step finishes first, training waited at most for the whole time. Otherwise an accelerator did not wait,
-        and a CPU worked on the batch, not on the step, for the time of this thread.
+        If the step ends first, training waited for at most the whole time of making the batch. Otherwise an accelerator
+        did not wait. A CPU did not work on the step during the CPU time of this thread.
         """
         start, thread_start = self.clock.clock(), time.thread_time()
         batch = self.batches.batch_at(self.steps)

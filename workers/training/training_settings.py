@@ -1,4 +1,4 @@
-"""Settings of one long training: its learning rate over the budget, its evaluations, and the file of its curve."""
+"""Settings of one long training: learning rate over the budget, evaluations, and the file of the learning curve."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from ...primitives.errors import UsageError
 __all__ = ["CURVE", "CurvePoint", "TrainingSettings", "UnusableState", "cosine_decay", "curve_text"]
 
 CURVE = "curve.json"
-"""File of the learning curve, in the folder of the states and beside the weights."""
+"""File of the learning curve, in the folder of the saved states and next to the weights."""
 
 CurvePoint = tuple[float, int, float]
 """Budget spent, steps, loss in nats."""
 
 
 class UnusableState(UsageError):
-    """An interrupted training that cannot be continued: its state is damaged, or what it trains on has changed."""
+    """An interrupted training cannot be continued: its state is damaged, or its text or this package has changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """Settings of a training beyond those of a trial.
+    """Settings that a long training has in addition to those of a trial.
 
     Attributes:
         seed: random seed of the parameters and of the order of the text.
-        final_rate: learning rate at the end as a share of the peak, reached along a cosine over the budget; 1: no
-            decay.
+        final_rate: learning rate at the end, as a share of the peak, after a cosine decay over the budget; 1: no decay.
         save_seconds: wall clock between two saved states.
-        evaluations: largest number of evaluations, at equal distances in the budget.
+        evaluations: largest number of evaluations, evenly spaced in the budget.
         allowance_seconds: seconds charged for a step of the baseline, for budgets in reference seconds.
         suspicious_nats: validation loss below which the model is probed on more text; None: no bound.
     """
@@ -45,7 +44,7 @@ class TrainingSettings:
 
 
 def cosine_decay(share: float, final: float) -> float:
-    """Return the factor of the learning rate after a share of the budget: from 1 to `final` along half a cosine.
+    """Return the factor of the learning rate after a share of the budget: it falls from 1 to `final` as half a cosine.
 
     >>> [cosine_decay(share, 0.1) for share in (0.0, 0.5, 1.0, 2.0)]
     [1.0, 0.55, 0.1, 0.1]
@@ -54,5 +53,5 @@ def cosine_decay(share: float, final: float) -> float:
 
 
 def curve_text(unit: str, budget: float, curve: Sequence[CurvePoint], validation: Sequence[CurvePoint]) -> str:
-    """Return a learning curve as JSON text: points [budget spent, steps, loss in nats]."""
+    """Return the training and validation curves as JSON text: lists of points [budget spent, steps, loss in nats]."""
     return json.dumps({"unit": unit, "budget": budget, "training": curve, "validation": validation}) + "\n"

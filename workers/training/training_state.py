@@ -1,11 +1,11 @@
-"""States of a training on disk, from which it continues exactly.
+"""States of a training on disk, from which the training continues exactly.
 
     FOLDER/state-000001200/  arrays/      parameters, optimizer and average, as an Orbax checkpoint
                              state.json   the progress of the training, and a hash of every file of arrays/
 
-A state is written under another name and renamed when it is complete, so a kill at any time leaves the previous state.
-Batches depend on the seed and the step alone, and nothing else in a training is random. So the step is the position in
-the data, and no generator of random numbers has to be saved.
+A state is written under a temporary name and renamed when it is complete. If the process is killed at any time, the
+previous state remains. Batches depend on the seed and the step alone, and nothing else in a training is random. So the
+number of steps gives the position in the data, and no random generator has to be saved.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TrainingStates:
     """The states of one training. At most one is kept, the newest.
 
     Args:
-        folder: existing folder of the states; other files in it are left alone.
+        folder: existing folder of the states; other files in it are not changed.
     """
 
     def __init__(self, folder: Path):
@@ -55,7 +55,7 @@ class TrainingStates:
             progress: JSON values that `load` returns.
 
         Raises:
-            UsageError: the folder cannot be written, or has no space; the state before stays.
+            UsageError: the folder cannot be written, or has no space. The previous state is kept.
         """
         target = self.folder / f"{PREFIX}{progress['steps']:09d}"
         if target.exists():
@@ -80,7 +80,7 @@ class TrainingStates:
             like: state whose shapes and dtypes the saved one must have.
 
         Raises:
-            UnusableState: the state is damaged, or of another training.
+            UnusableState: the state is damaged, or belongs to another training.
         """
         found = self.newest
         if found is None:
@@ -110,14 +110,14 @@ class TrainingStates:
             _flush(path)
 
     def _delete_all_but(self, kept: Path) -> None:
-        """Delete older states, and what killed processes left half written."""
+        """Delete all other states, and incomplete states of killed processes."""
         for path in (*self.folder.glob(f"{PREFIX}*"), *self.folder.glob(f".{PREFIX}*")):
             if path != kept:
                 shutil.rmtree(path, ignore_errors=True)
 
 
 def _named_arrays(state: TrainState) -> dict[str, np.ndarray]:
-    """Return the arrays of a state by their paths; Orbax has none of size zero."""
+    """Return the arrays of a state by their paths, without empty arrays, which Orbax cannot save."""
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     named = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
     return {name: array for name, array in named.items() if array.size}
@@ -143,7 +143,7 @@ def _read_arrays(folder: Path) -> Mapping[str, np.ndarray]:
 
 
 def _flush(path: Path) -> None:
-    """Make a file or folder survive a power cut, where the file system can."""
+    """Write a file or folder through to the disk, so that it survives a power failure if the file system allows it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

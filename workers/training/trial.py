@@ -54,7 +54,7 @@ from .trial_probes import (
 __all__ = ["CANDIDATE_FAULTS", "PROGRAM_FAULTS", "CandidateTrainer", "fault_outcome"]
 
 CALIBRATION_SECONDS = 3.0
-"""Time for which the baseline's steps are timed, once per run, before any training."""
+"""Seconds for which the baseline's steps are timed, once per run, before any training."""
 
 PROGRAM_FAULTS = (InvalidProgramError, ProbeFault, NonFiniteLoss)
 """Exceptions of a training that are faults of the program."""
@@ -71,18 +71,18 @@ class CandidateTrainer:
     Args:
         model, trial, optimizer: configuration.
         dataset_path: folder of a prepared dataset.
-        reference: DNA of the baseline as JSON text, whose steps are timed where budgets are in reference seconds.
+        reference: DNA of the baseline as JSON text, to time its steps; None if steps of the baseline are not timed.
 
     Raises:
         UsageError: there are fewer devices than `trial.devices`, or the batch cannot be divided among them.
 
     Attributes:
-        mesh: devices of a trial; None: one.
+        mesh: devices of a trial; None: one device.
         dataset: prepared dataset.
         model, trial, optimizer: configuration; the vocabulary is that of the dataset.
-        brief: whether trainings are compiled layer by layer.
+        brief: whether trainings are brief and so compiled layer by layer (see `is_brief`).
         clock: clock of trials.
-        validation: batches [count, batch, length + 1] that are scored.
+        validation: validation batches [count, batch, length + 1] for evaluations.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class CandidateTrainer:
 
     @cached_property
     def reference_step(self) -> ReferenceStep:
-        """The baseline's step, compiled on first use."""
+        """The baseline's step, compiled at its first use."""
         if self._reference_dna is None:
             raise ValueError("a budget in reference seconds needs the baseline's DNA: give `reference`")
         graph = build_graph(dna_from_json(self._reference_dna))
@@ -114,7 +114,7 @@ class CandidateTrainer:
         return ReferenceStep(functions, state, self.train_batches(model, seed=0).batch_at(0), self.clock)
 
     def scored_batches(self, split: str) -> np.ndarray:
-        """Return the batches of a split that are scored."""
+        """Return the batches of a split that evaluations use."""
         tokens = getattr(self.dataset, split)
         return validation_batches(tokens, self.trial.batch, self.model.length, self.trial.evaluation_batches)
 
@@ -133,24 +133,24 @@ class CandidateTrainer:
     def compile_step(
         self, model: TrainableModel, config: OptimizerConfig, seed: int
     ) -> tuple[StepFunctions, TrainState]:
-        """Compile the training step of a model, and return it with the initial state."""
+        """Compile the training step of a model, and return it with the initial state, on the host."""
         optimizer = make_optimizer(config)
         functions = StepFunctions(
             model, optimizer, self.trial.batch, config.averaging, mesh=self.mesh, by_layer=self.brief
         )
         state = functions.initial_state(model.init(np.random.default_rng(seed)))
         functions.compile_step(state)
-        return_freed_memory()  # the compiler's, which is more than most steps need
+        return_freed_memory()  # the compiler used more memory than most steps need
         return functions, state
 
     def run(
         self, request: TrialRequest, progress: ReportProgress, save: Callable[[Any], None] | None = None
     ) -> Evaluation:
-        """Train one candidate. A fault of the candidate never raises.
+        """Train one candidate. Faults of the candidate are returned as outcomes, not raised.
 
         Args:
             request: trial to run.
-            progress: called now and then with the progress of the trial.
+            progress: called repeatedly with the progress of the trial.
             save: called with the evaluated parameters, on the host, if the trial ends `ok`.
         """
         start, cpu_start = time.perf_counter(), time.process_time()
@@ -177,11 +177,11 @@ def fault_outcome(fault: Exception, compiled: bool) -> tuple[str, str]:
     """Return the outcome of a training that raised one of `CANDIDATE_FAULTS`, and its message.
 
     Args:
-        fault: what was raised.
-        compiled: whether the training step is compiled.
+        fault: exception that was raised.
+        compiled: whether the training step was already compiled.
 
     Raises:
-        JaxRuntimeError: a fault of the device, not of the candidate: the executor replaces the worker.
+        JaxRuntimeError: a fault of the device, not of the candidate, after which the executor replaces the worker.
     """
     if isinstance(fault, InvalidProgramError | ProbeFault):
         return f"rejected:{fault.reason}", str(fault)
@@ -194,7 +194,7 @@ def fault_outcome(fault: Exception, compiled: bool) -> tuple[str, str]:
 
 
 class _Trial:
-    """The state of one trial. `run` passes through the phases; `evaluation` reports how far it came."""
+    """The state of one trial. `run` runs the phases; `evaluation` returns the results so far."""
 
     def __init__(self, trainer: CandidateTrainer, request: TrialRequest, report: ReportProgress):
         self.trainer = trainer
@@ -219,11 +219,11 @@ class _Trial:
         self.cost: dict[str, Any] = {}
 
     def run(self) -> None:
-        """Run all phases. Every fault of the candidate raises."""
+        """Run all phases. Faults of the candidate are raised."""
         model, functions, state = self._build()
         batches = self.trainer.train_batches(model, self.request.seed)
         state = self._probe(model, functions, state, batches)
-        with self.clock.phase("compile"):  # the first meter of a worker compiles the baseline's step
+        with self.clock.phase("compile"):  # the first meter of a worker may compile the baseline's step
             meter = self.trainer.make_meter(self.request.allowance_seconds)
         self.loop = TrainingLoop(functions, state, batches, self.config, self.clock, meter, self.report)
         for number, hurdle in enumerate(self.request.hurdles, 1):
@@ -255,8 +255,8 @@ class _Trial:
         self.outcome, self.message = outcome, message
 
     def evaluation(self) -> Evaluation:
-        """Return the figures that the trial reached."""
-        hurdles = min(len(self.losses), len(self.request.hurdles))  # one more evaluation is that at the end
+        """Return the evaluation of the trial, with the figures measured so far."""
+        hurdles = min(len(self.losses), len(self.request.hurdles))  # a further loss is that of the end
         return Evaluation(
             self.outcome,
             self.message,
@@ -341,7 +341,7 @@ class _Trial:
     def _score(
         self, functions: StepFunctions, loop: TrainingLoop, split: str, batches: np.ndarray
     ) -> tuple[float, np.ndarray]:
-        """Return the mean loss of a split, and that at each position."""
+        """Return the mean loss of a split, and the mean loss at each position."""
         with self.clock.phase("evaluate"):
             loss, by_position = functions.evaluate_by_position(loop.state, batches)
         if not math.isfinite(loss):

@@ -1,4 +1,4 @@
-"""Probes of a trial: tests of the real language model that reuse its compiled training step.
+"""Probes of a trial: tests of the actual language model that reuse its compiled training step.
 
 Before training, on one batch:
 
@@ -8,8 +8,8 @@ Before training, on one batch:
 
 After training, with the trained parameters: causality again, and that no example depends on the others of its batch.
 
-Losses cannot show a leak. A token is the target of the position before it, so replacing it changes that loss even in
-honest programs. This hides the worst leak: a program that reads the token it has to predict. Therefore the step also
+Losses cannot show a leak. A token is the target at the position before it, so replacing it changes that loss even
+in causal programs. This hides the worst leak: a program that reads the token it has to predict. Therefore the step also
 reports probe logits, the logits of a few fixed tokens at every position, which depend on no target.
 """
 
@@ -49,12 +49,12 @@ SUSPICIOUS_BATCHES = 8
 TOLERANCES = {"float32": 2e-6, "bfloat16": 2e-3}
 """Largest change of a probe logit that rounding explains, relative to the largest probe logit (at least 1).
 
-On a CPU, the probe logits of honest programs do not change at all in either precision.
+On a CPU, the probe logits of causal programs do not change at all in either precision.
 """
 
 
 BATCH_CUTS = 4
-"""Number of cuts of each sequence at which a batch of another objective is probed."""
+"""Number of positions per sequence from which tokens are replaced, in probes of a batch that is not plain text."""
 
 
 class Steps(Protocol):
@@ -66,7 +66,7 @@ class Steps(Protocol):
 
 
 class StepsOnTokens:
-    """Steps on token windows by `functions` that were compiled for other batches, such as `make_batch` returns."""
+    """Steps on token windows, by `functions` that were compiled for batches as `make_batch` returns them."""
 
     def __init__(self, functions: Steps, make_batch: Callable[[np.ndarray], Any]):
         self._functions = functions
@@ -129,7 +129,7 @@ def probe_causality(
         model: language model, which draws the random parameters.
         optimizer_state: any state of the right shapes; it is copied.
         tokens: `[batch, length + 1]`.
-        rng: generator of parameters and replaced tokens.
+        rng: generator of parameters and replacement tokens.
 
     Raises:
         CausalityFault: a logit changed with later tokens.
@@ -178,7 +178,7 @@ def probe_trained_model(
 def probe_trained_batch(
     functions: Steps, config: ModelConfig, state: TrainState, batch: TrainingBatch, rng: np.random.Generator
 ) -> float:
-    """Check that a trained model sees no later token than its prefix allows, and no other text of its sequence.
+    """Check that a trained model sees no later tokens except in its prefix, and no other text of its sequence.
 
     Args:
         functions: step functions with the training step compiled.
@@ -211,7 +211,7 @@ def probe_trained_batch(
 
 
 def quarantine_note(loss_nats: float, bound_nats: float, moved_logits: float) -> str:
-    """Return the sentence about a trained model whose loss is suspiciously low, but which the probes cleared."""
+    """Return the sentence about a trained model with a suspiciously low loss in which the probes found no fault."""
     return (
         f"the loss {loss_nats:.4f} is below the plausible {bound_nats:.4f}, but was cleared: on {SUSPICIOUS_BATCHES} "
         f"batches of unseen text, later tokens and other examples changed no logit by more than {moved_logits:.1g}"
@@ -219,7 +219,7 @@ def quarantine_note(loss_nats: float, bound_nats: float, moved_logits: float) ->
 
 
 class _Probe:
-    """The probe logits of one training state on one batch, and how much they change on altered batches.
+    """The probe logits of one training state on one batch, and how much they change if tokens are replaced.
 
     Attributes:
         limit: largest change that rounding explains.
@@ -252,7 +252,7 @@ class _Probe:
         return float(np.abs(self._probe_logits(tokens) - self._logits)[even].max())
 
     def change_with_other_texts(self, segment_ids: np.ndarray, rng: np.random.Generator) -> float:
-        """Return the largest change of a logit of a text when those beside it in its sequence are replaced."""
+        """Return the largest change of a logit of a text when the texts next to it in its sequence are replaced."""
         begins = np.diff(segment_ids, axis=1, prepend=segment_ids[:, :1]) != 0
         odd = np.cumsum(begins, axis=1) % 2 == 1
         largest = 0.0
@@ -265,7 +265,7 @@ class _Probe:
     def change_with_targets(self, prefix: np.ndarray, rng: np.random.Generator) -> float:
         """Return the largest change of a logit when tokens after its position and outside all prefixes are replaced."""
         largest, places = 0.0, np.arange(self._tokens.shape[1])[None, :]
-        for _ in range(BATCH_CUTS):  # after a sequence that is all prefix, nothing is replaced
+        for _ in range(BATCH_CUTS):  # nothing is replaced in a sequence that is all prefix
             draws = np.where(prefix | (places == 0), -1.0, rng.random(prefix.shape))
             cuts = np.where(draws.max(axis=1) < 0, prefix.shape[1], draws.argmax(axis=1))[:, None]
             tokens = np.where(places >= cuts, self._other_tokens(rng), self._tokens).astype(self._tokens.dtype)
@@ -282,7 +282,7 @@ class _Probe:
         return logits
 
     def _replaced_futures(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield batches whose sequences are replaced from a cut on, and the cuts [batch, 1]; every cut occurs."""
+        """Yield batches with tokens replaced from a cut on in each sequence, and the cuts [batch, 1]. Use all cuts."""
         batch, length = self._tokens.shape[0], self._tokens.shape[1] - 1
         cuts = rng.permutation(np.arange(1, length))
         cuts = np.resize(cuts, batch * max(1, -(-len(cuts) // batch))) if len(cuts) else cuts
@@ -293,6 +293,6 @@ class _Probe:
             yield tokens.astype(self._tokens.dtype), chosen
 
     def _other_tokens(self, rng: np.random.Generator) -> np.ndarray:
-        """Return random tokens, each different from the one it replaces."""
+        """Return random tokens, each different from the token that it replaces."""
         vocabulary = self._config.vocabulary
         return (self._tokens + rng.integers(1, vocabulary, self._tokens.shape)) % vocabulary

@@ -44,7 +44,7 @@ def test_a_start_that_ray_gives_up_is_repeated_and_leaves_no_process() -> None:
     try:
         cluster.connect(1)
         assert cluster.nodes()[0]["CPU"] == 1
-        assert told[0] == "note: Ray's own processes did not start within its limits: start 2 of 3"
+        assert told[0] == "note: Ray's own processes did not start within Ray's time limits: attempt 2 of 3"
         assert sum(child.name() == "gcs_server" for child in psutil.Process().children()) == 1
     finally:
         ended.set()

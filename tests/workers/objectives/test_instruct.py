@@ -113,7 +113,7 @@ def test_long_examples_are_cut_on_the_left_of_their_inputs_and_counted(tmp_path:
     assert (mixed.counts.inputs_cut, mixed.counts.targets_cut) == (2, 1)
     first, second = mixed.notes
     assert first == "2 of 42 examples are longer than 49 tokens: their inputs lose their first tokens"
-    assert second == "1 of them have longer targets: these lose their last tokens"
+    assert second == "in 1 of them, the targets alone are too long: they lose their last tokens"
 
 
 @pytest.mark.parametrize(
@@ -181,15 +181,15 @@ def test_a_tenth_is_held_out_by_inputs() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b"{", "it is not JSON"),
-        (b"\xff{}", "it is not UTF-8"),
-        (b"[1]", "it is not an object"),
+        (b"{", "the line is not JSON"),
+        (b"\xff{}", "the line is not UTF-8"),
+        (b"[1]", "the line is not a JSON object"),
         (b'{"inputs": "a"}', "'targets' is missing"),
         (b'{"inputs": 3, "targets": "b"}', "'inputs' is not text"),
         (b'{"inputs": "\\ud800", "targets": "b"}', "'inputs' is not text"),
         (b'{"inputs": "a", "targets": ""}', "'targets' is empty"),
         (b'{"inputs": "a", "targets": "b", "task": null}', "'task' is not text"),
-        (b"[" * 100_000, "it is not JSON"),
+        (b"[" * 100_000, "the line is not JSON"),
     ],
 )
 def test_a_bad_line_is_named(line: bytes, problem: str, tmp_path: Path) -> None:

@@ -1,3 +1,3 @@
-"""Text of the user: which files of a folder are read, in which formats, and how long documents are cut."""
+"""Text of the user: which files of a folder are read, their formats, and where long documents are cut."""
 
 __all__ = ["cutting", "documents", "formats", "text_files"]

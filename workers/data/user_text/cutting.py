@@ -1,9 +1,10 @@
-"""Cutting of long documents, at places that the text itself decides.
+"""Cutting of long documents into pieces, at places that depend on the text alone.
 
-A document is cut if it is longer than two pieces. A piece has `size` to `2 * size` characters. The cut is at one of the
-blank lines in that range, else at a line end, else at a space: at the one whose next words have the smallest hash.
-Copies of a text are therefore cut at the same places, also after a different beginning, and `near_duplicates` keeps
-their pieces in one split. Such cuts are content-defined chunking (Muthitacharoen, Chen & Mazieres 2001, section 3).
+A piece has `size` to `2 * size` characters; a shorter document is not cut. In that range, a piece may end at any blank
+line. Without blank lines it may end at any line end, and without line ends at any space. Of these places, the one whose
+next words have the smallest hash is chosen. Copies of a text are therefore cut at the same places, even if their
+beginnings differ, and `near_duplicates` assigns their pieces to one split. This is content-defined chunking
+(Muthitacharoen, Chen & Mazieres 2001, section 3).
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ PIECE = 64 * 1024
 
 SMALLEST_PIECE = 1024
 PIECES = 200
-"""Approximate smallest number of pieces of a source. Their documents are then small enough to hold out a tenth."""
+"""Approximate smallest number of pieces of a source. With so many, a tenth of the text can be held out."""
 
 AHEAD = 96
-"""Characters after a place that decide whether it is cut; `HASHED` bytes of their words are hashed."""
+"""Characters after a place that decide whether the text is cut there; `HASHED` bytes of their words are hashed."""
 
 HASHED = 32
 MOST_PLACES = 256
-"""Places that are compared for one cut, which bounds the time."""
+"""Largest number of places that are compared for one cut; it bounds the time."""
 
 PLACES = (re.compile(r"\n(?:[ \t\r]*\n)+"), re.compile(r"\n"), re.compile(r" +"))
-"""Places where a text may be cut, the best first."""
+"""Kinds of places where a text may be cut, the best first."""
 
 
 def piece_size(characters: int) -> int:
@@ -41,11 +42,11 @@ def piece_size(characters: int) -> int:
 
 
 def cut(blocks: Iterable[str], size: int) -> Iterator[str]:
-    """Cut a text into pieces, in memory for one block and two pieces. The pieces joined are the whole text.
+    """Cut a text into pieces. Joined, the pieces are the whole text. Memory holds at most one block and two pieces.
 
     Args:
         blocks: text in parts of any length.
-        size: smallest number of characters of all pieces but the last.
+        size: smallest number of characters of a piece; the last piece may be shorter.
     """
     rest = ""
     for block in blocks:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 __all__ = ["Document", "Documents", "LeftOut", "LeftOutTally", "format_left_out"]
 
 NAMES = 5
-"""Names that are kept for each reason."""
+"""Number of names that are kept for each reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class LeftOut:
         reason: the reason.
         count: number of files and records; each file in a folder counts.
         bytes: size of the files.
-        first: the first names.
+        first: names of the first `NAMES` of them.
     """
 
     reason: str
@@ -46,7 +46,7 @@ class Documents(Protocol):
 
     @property
     def left_out(self) -> Sequence[LeftOut]:
-        """Files and records that were not read, by reason; complete once the source was read."""
+        """Files and records that were not read, by reason. The list is complete once the source has been read."""
         ...
 
     def __iter__(self) -> Iterator[Document]: ...
@@ -70,7 +70,7 @@ class LeftOutTally:
 
 
 def format_left_out(left_out: Sequence[LeftOut]) -> str:
-    """Return one line about what was left out; an empty text for nothing.
+    """Return one line about what was left out; an empty string if nothing was.
 
     >>> format_left_out([LeftOut("hidden", 7, 2048, (".a", ".git/"))])
     'left out: 7 hidden, 2,048 bytes (.a, .git/)'

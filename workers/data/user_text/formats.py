@@ -1,8 +1,9 @@
 """Formats of text files: UTF-8 text, JSON lines and Parquet. Text and JSON lines may be compressed.
 
-The name decides. `.gz`, `.bz2`, `.xz` and `.zst` are decompressed. `.jsonl` and `.ndjson` are JSON lines; so is `.json`
-whose first line is an object with the field. `.parquet` is Parquet. All else is plain text. Files are streamed: memory
-holds a block of text, a line or some rows. A small file that expands to a huge one is refused (see `MOST_EXPANSION`).
+The file name decides the format. `.gz`, `.bz2`, `.xz` and `.zst` are decompressed. `.jsonl` and `.ndjson` are JSON
+lines, and so is a `.json` file whose first line is an object with the text field. `.parquet` is Parquet. Other files
+are plain text. Files are streamed: memory holds a block of text, a line or some rows. A small file that expands to a
+huge one is refused (see `MOST_EXPANSION`).
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ BLOCK = 1024 * 1024
 """Bytes that are read at once."""
 
 LONGEST_LINE = 64 * 1024 * 1024
-"""Bytes of the longest JSON line that is read."""
+"""Largest number of bytes in a JSON line."""
 
 MOST_EXPANSION = 200
-"""Largest ratio of text to the compressed file, counted from `FREE_BYTES` of text on. Text reaches 3 to 20."""
+"""Largest ratio of text to its compressed file; `FREE_BYTES` of text are always allowed. Usual text has 3 to 20."""
 
 FREE_BYTES = 64 * 1024 * 1024
 ROW_BYTES = 8 * 1024 * 1024
@@ -40,7 +41,7 @@ DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 Records = Iterator[tuple[str, Iterable[str] | None]]
-"""Places, and their texts in blocks; None for a record whose text is null."""
+"""Place of each record, and its text in blocks; None instead of a text that is null."""
 
 
 class NotTextError(Exception):
@@ -63,12 +64,12 @@ def has_records(path: Path, field: str) -> bool:
 
 
 def read_records(path: Path, name: str, field: str) -> Records:
-    """Yield the texts of a file: one of a text file, one for each line or row of a file with records.
+    """Yield the texts of a file: one text for a plain text file, else one for each line or row.
 
     Args:
         path: file.
-        name: name of the file in messages and places.
-        field: field of the text, in a file with records.
+        name: name of the file, for messages and places.
+        field: field that holds the text, in a file with records.
 
     Raises:
         NotTextError: a file without records is not UTF-8 text.
@@ -125,7 +126,7 @@ def _blocks(path: Path, name: str) -> Iterator[bytes]:
 
 
 class _Expansion:
-    """Limit of what a file may expand to."""
+    """Limit on the bytes of text that a file expands to."""
 
     def __init__(self, path: Path, name: str):
         self._name, self._left = name, max(FREE_BYTES, MOST_EXPANSION * path.stat().st_size)
@@ -178,7 +179,7 @@ def _starts_with_record(path: Path, field: str) -> bool:
     try:
         line = next((each for each in _lines(_blocks(path, path.name), path.name) if each.strip()), b"")
         record = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError):  # a UsageError too: a document of one long line, or a damaged file
+    except (ValueError, RecursionError):  # also a UsageError: the file is one long line, or damaged
         return False
     return isinstance(record, dict) and isinstance(record.get(field), str)
 
@@ -233,7 +234,7 @@ def _checked(value: Any, place: str, field: str) -> Iterable[str] | None:
         raise UsageError(
             f"{place} has {type(value).__name__}, not text, in the field {field!r}: correct it or remove the line"
         )
-    return (SURROGATE.sub("\ufffd", value),)  # JSON can hold half of a character, UTF-8 cannot
+    return (SURROGATE.sub("\ufffd", value),)  # JSON can hold half of a surrogate pair; UTF-8 cannot
 
 
 def _lacks_field(place: str, field: str, found: Iterable[str]) -> UsageError:

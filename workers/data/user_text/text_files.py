@@ -1,8 +1,8 @@
-"""Text files of the user: which files of a folder are read, what is left out, and the documents.
+"""Text files of the user: which files of a folder are read, which are left out, and the documents in them.
 
-All files are read once before the first document: to find those that are not text, and the size of the pieces into
-which long documents are cut. Linked files and folders are followed. Each folder is read once, so links may form
-circles.
+All files are read once before the first document is yielded. This finds the files that are not text, and the total
+length, which decides the size of the pieces into which long documents are cut. Links to files and folders are followed.
+Each folder is read only once, so links may form circles.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPTION = "field="
 
 
 def open_text_files(argument: str) -> TextFiles:
-    """Return the text at `PATH` or `PATH?field=NAME`, whose files are not yet read.
+    """Return the text files at `PATH` or `PATH?field=NAME`, without reading them.
 
     Raises:
         UsageError: the path does not exist, or the option is not `field=NAME`.
@@ -55,7 +55,7 @@ class TextFiles:
 
     Attributes:
         path: file or folder.
-        field: field of the text in JSON lines and Parquet, as the user gave it; if empty, `text`.
+        field: field that holds the text in JSON lines and Parquet, as the user gave it; if empty, the field `text`.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class TextFiles:
 
     @property
     def left_out(self) -> Sequence[LeftOut]:
-        """Files and records that were not read, by reason. All files are read for this."""
+        """Files and records that were not read, by reason. The first use reads all files."""
         return self._survey.left_out
 
     def __iter__(self) -> Iterator[Document]:
@@ -98,11 +98,11 @@ class TextFiles:
 
     @cached_property
     def _survey(self) -> _Survey:
-        tally, used, fields = LeftOutTally(), list[tuple[str, Path]](), False
+        tally, used, any_records = LeftOutTally(), list[tuple[str, Path]](), False
         characters, has_text = 0, False
         for name, path in _files(self.path, tally) if self.path.is_dir() else [(self.path.name, self.path)]:
             try:
-                fields = fields or has_records(path, self.field or "text")
+                any_records = any_records or has_records(path, self.field or "text")
                 found, is_blank = self._count(path, name, tally)
                 used.append((name, path))
                 characters, has_text = characters + found, has_text or not is_blank
@@ -119,7 +119,7 @@ class TextFiles:
         if not has_text:
             why = f" ({format_left_out(left_out)})" if left_out else ""
             raise UsageError(f"data.source text:{self.path} has no UTF-8 text{why}: give a file or folder of text")
-        if self.field and not fields:
+        if self.field and not any_records:
             raise UsageError(
                 f"data.source text:{self.path} has neither JSON lines nor Parquet: leave out ?field={self.field}"
             )

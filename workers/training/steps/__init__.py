@@ -1,4 +1,4 @@
-"""The training step and the evaluation of a model, compiled whole or layer by layer, and what they are made of."""
+"""The training step and the evaluation of a model, compiled as a whole or layer by layer, and their parts."""
 
 __all__ = [
     "batch_model",

@@ -1,4 +1,4 @@
-"""A trainable model on batches of any objective, with weights, packed texts and prefixes, and with a regularizer."""
+"""A trainable model on batches of any objective (with weights, packed texts and prefixes), optionally regularized."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .flat_model import FlatModel, TrainableModel
 __all__ = ["BatchModel", "Penalty", "causal_like"]
 
 Penalty = Callable[[jax.Array, jax.Array | None], jax.Array]
-"""Function of a residual stream and of the positions that count, None for all."""
+"""Function that returns a loss term from the residual stream and the positions that count (None: all)."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchModel:
     """The functions of a language model that training needs, on a `TrainingBatch` instead of token windows.
 
-    A token's loss is multiplied by its weight over the mean weight of the batch. So the mean of these losses is the
-    weighted mean of the batch.
+    The loss of a token is multiplied by its weight and divided by the mean weight of the batch. So the mean of these
+    losses is the weighted mean of the batch.
 
     Attributes:
         inner: model with its parameters in the form that is trained.
@@ -54,12 +54,12 @@ class BatchModel:
         return self.losses_and_probe_logits(parameters, batch)[0]
 
     def losses_and_probe_logits(self, parameters: Any, batch: TrainingBatch) -> tuple[jax.Array, jax.Array]:
-        """Return the same losses, and the logits of a few fixed tokens at each position."""
+        """Return the losses of `token_losses`, and the logits of a few fixed tokens at each position."""
         prediction = self._predict(parameters, batch)
         return _weighted(prediction.losses, batch), prediction.probe_logits
 
     def loss(self, parameters: Any, batch: TrainingBatch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """Return the loss to minimize, regularizer included, the weighted losses without it, and the probe logits."""
+        """Return the loss to minimize (with the regularizer), the weighted token losses, and the probe logits."""
         prediction = self._predict(parameters, batch, stream=self.penalty is not None)
         losses = _weighted(prediction.losses, batch)
         loss = jnp.mean(losses)
@@ -75,7 +75,7 @@ class BatchModel:
 
 
 def causal_like(batch: TrainingBatch, tokens: np.ndarray) -> TrainingBatch:
-    """Return token windows [batch, length + 1] as a batch of the arrays of `batch`: one text, no prefix, weights 1."""
+    """Return token windows [batch, length + 1] as plain text, with the same arrays as `batch` (all weights are 1)."""
     return TrainingBatch(
         tokens,
         None if batch.weights is None else np.ones((len(tokens), tokens.shape[1] - 1), np.float32),

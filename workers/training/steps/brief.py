@@ -1,4 +1,4 @@
-"""Which trainings are brief, so that they are compiled layer by layer. Plans ask this without loading JAX."""
+"""Choice of brief trainings, which are compiled layer by layer. Plans use this module without loading JAX."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from ...config import OptimizerConfig, TrialConfig
 __all__ = ["MOST_FLAT", "is_brief"]
 
 MOST_FLAT = 1_000_000
-"""Largest number of parameters that are trained as two arrays."""
+"""Largest number of parameters that are trained as two arrays (see `flat_model`)."""
 
 BRIEF_FLOPS = 1e12
-"""Most FLOPs of a brief training. At `laptop` they are 2,000 steps, twice its trials. After about as many, a step that
-is compiled layer by layer has lost what its compilation saved (benchmarks/layerwise_step.py)."""
+"""Largest number of FLOPs in a brief training. At the preset `laptop`, these are 2,000 steps, twice the steps of a
+trial. After about as many steps, the slower steps have cost the time that compiling layer by layer saved
+(benchmarks/layerwise_step.py)."""
 
 
 def is_brief(config: ModelConfig, trial: TrialConfig, optimizer: OptimizerConfig, platform: str) -> bool:
-    """Return whether trainings are so short that compiling less pays, though each step takes longer.
+    """Return whether trainings are so short that a faster compilation saves time, although each step takes longer.
 
-    They are if a Transformer of this shape takes at most `BRIEF_FLOPS`, six for each parameter and token (Kaplan et al.
-    2020), in a known number of steps of AdamW on one CPU, and if `model.stack` is `auto`. The answer is the same for
-    all candidates of a run, because their step times are compared.
+    They are brief if a Transformer of this shape takes at most `BRIEF_FLOPS`, six for each parameter and token (Kaplan
+    et al. 2020), and has at most `MOST_FLAT` parameters. Also, the budget must be in steps, the optimizer AdamW, the
+    device one CPU, and `model.stack` `auto`. The result is the same for all candidates of a run, because their step
+    times are compared.
 
     Args:
         config: shape of the models.

@@ -1,4 +1,4 @@
-"""A function, compiled before its first call for arrays of known shapes."""
+"""Functions that are compiled for arrays of known shapes before their first call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax
 __all__ = ["COUNTS", "CompiledFunction", "compile_function", "shapes_of"]
 
 COUNTS = {"step_flops": "flops", "step_bytes": "bytes accessed", "step_transcendentals": "transcendentals"}
-"""Operation counts of a function, by their names in an evaluation: XLA's names."""
+"""Names of a step's operation counts in `Evaluation`, and XLA's names of these counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class CompiledFunction:
     """A compiled function.
 
     Attributes:
-        run: runs it.
+        run: the function in compiled form.
         shapes: shapes of its results.
-        cost: its operation counts before optimization, by the names of an evaluation, as far as XLA has them.
+        cost: operation counts before optimization, by their names in `Evaluation`, as far as XLA reports them.
     """
 
     run: Callable[..., Any]
@@ -35,8 +35,8 @@ def compile_function(
     """Compile a function for arguments of these shapes.
 
     Args:
-        function: what to compile.
-        shapes: shapes of its arguments.
+        function: function to compile.
+        shapes: shapes and dtypes of its arguments.
         compiler_options: options of XLA.
         options: options of `jax.jit`.
     """

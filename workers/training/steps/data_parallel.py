@@ -1,7 +1,7 @@
 """Data parallelism: the devices of one trial, each with all parameters and an equal part of the batch.
 
-It uses sharding alone (`jax.sharding`). The step is compiled for a batch that is split over the mesh's one axis and for
-a state with a copy on every device; XLA adds up the gradients. Programs need no change.
+Only sharding (`jax.sharding`) is needed. The step is compiled for a batch that is split over the one axis of the mesh,
+and for a state with a copy on every device. XLA sums the gradients of the devices. Programs need no change.
 """
 
 from __future__ import annotations
@@ -40,5 +40,5 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """Return the sharding that divides the first axis, that of sequences, among the devices."""
+    """Return the sharding that divides the first axis, the sequences of the batch, among the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))

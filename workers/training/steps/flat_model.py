@@ -1,12 +1,12 @@
-"""A language model whose parameters are two arrays: what is outside the blocks, and the layers.
+"""A language model whose parameters are two arrays: one for the parameters outside the blocks, one for the layers.
 
-XLA compiles an update of one array a fifth faster than updates of many, and the arithmetic is the same. So a small
-candidate trains this view of its model; its parameters become arrays again when they are saved. A large model keeps its
-arrays: copying them from and to these two in each step takes longer than the compilation saves (5% of a step at 19
-million parameters). Adafactor factors matrices, and keeps the arrays.
+XLA compiles the update of one array a fifth faster than the updates of many arrays, and the arithmetic is the same. So
+small candidates are trained in this form; their parameters become separate arrays again when they are saved. Large
+models keep separate arrays, because copying them from and to the two arrays in each step (5% of a step at 19 million
+parameters) takes longer than the compilation saves. Adafactor factors matrices, so its models also keep them.
 
-A layer's row ends with zeros that nothing reads, up to the next multiple of `ROW_UNIT`. So programs of about the same
-size share their compiled update (`layerwise_step`).
+The row of a layer is padded with unused zeros to a multiple of `ROW_UNIT`. So programs of about the same size share
+their compiled update (`layerwise_step`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ ROW_UNIT = 4096
 
 
 def training_model(model: LanguageModel, optimizer: OptimizerConfig, brief: bool = False) -> TrainableModel:
-    """Return the view of a model that an optimizer trains fastest, compilation included.
+    """Return the form of a model that an optimizer trains fastest, compilation included.
 
-    Brief trainings are always of a flat model (see `layerwise_step`).
+    Brief trainings always use a flat model (see `layerwise_step`).
     """
     parameters = parameters_at(model.block.graph, model.config, model.config.unit)
     return FlatModel(model) if brief or (optimizer.name == "adamw" and parameters <= MOST_FLAT) else model
@@ -47,8 +47,8 @@ class FlatParameters(NamedTuple):
     """The parameters of a language model.
 
     Attributes:
-        outside: vector of embedding and final norm.
-        layers: parameters of each layer, padded with zeros: [layers, row].
+        outside: vector of the parameters of embedding and final norm.
+        layers: array [layers, row] with the parameters of each layer, padded with zeros.
     """
 
     outside: Any
@@ -87,11 +87,11 @@ class FlatModel:
         return self.model.losses(self.unflatten(parameters), batch)
 
     def losses_and_probe_logits(self, parameters: FlatParameters, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the same losses, and the logits of a few fixed tokens at each position."""
+        """Return the losses of `token_losses`, and the logits of a few fixed tokens at each position."""
         return self.model.losses_and_probe_logits(self.unflatten(parameters), tokens)
 
     def flatten(self, parameters: Mapping[str, Any]) -> FlatParameters:
-        """Return arrays of `LanguageModel.init` as two arrays, on the host."""
+        """Return parameters in the form of `LanguageModel.init` as two arrays, on the host."""
         norm, blocks, count = parameters["final_norm"], parameters["blocks"], self.config.layers
         outside = [np.ravel(each) for each in (parameters["embedding"], norm["scale"], norm["bias"])]
         rows = [np.reshape(blocks[name], (count, -1)) for name in self._layer_shapes]
@@ -100,12 +100,12 @@ class FlatModel:
         return FlatParameters(np.concatenate(outside), np.concatenate([*rows, padding], axis=1))
 
     def unflatten(self, parameters: FlatParameters) -> dict[str, Any]:
-        """Return the parameters as arrays of `LanguageModel.init`, on the host if they are there."""
+        """Return the parameters in the form of `LanguageModel.init`; those on the host stay on the host."""
         blocks = _parts(parameters.layers, self._layer_shapes)
         return {**outside_arrays(parameters.outside, self.config), "blocks": blocks}
 
     def layer(self, row: Any) -> dict[str, Any]:
-        """Return the parameters of one layer by name."""
+        """Return the parameters of one layer by name, given its row."""
         return _parts(row, self._layer_shapes)
 
     @cached_property
@@ -121,16 +121,16 @@ def outside_arrays(vector: Any, config: ModelConfig) -> dict[str, Any]:
 
 
 def _parts(rows: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return consecutive parts of the last axis as arrays of the shapes; what follows them is padding."""
+    """Return consecutive parts of the last axis as arrays of these shapes; the rest of the axis is padding."""
     sizes = [math.prod(shape) for shape in shapes.values()]
     sizes.append(rows.shape[-1] - sum(sizes))
     if isinstance(rows, np.ndarray):
         parts = np.split(rows, list(accumulate(sizes))[:-1], axis=-1)
-    else:  # the gradient of `split` is one concatenation; that of slices would be a sum of padded arrays
+    else:  # the gradient of `split` is one concatenation; the gradient of slices would be a sum of padded arrays
         parts = jax.lax.split(rows, sizes, axis=rows.ndim - 1)
     named = zip(shapes.items(), parts[:-1], strict=True)
     return {name: part.reshape(*rows.shape[:-1], *shape) for (name, shape), part in named}
 
 
 TrainableModel = LanguageModel | FlatModel
-"""A model with parameters in either form."""
+"""A model whose parameters are separate arrays or two arrays."""

@@ -3,12 +3,12 @@
     embed -> forward pass of each layer -> head -> backward pass of each layer -> update
 
 Each of these is a compiled function. All layers share the two functions of a layer. All candidates share the embedding
-and the head, and candidates whose layers have about the same size share the update. So a candidate compiles one layer
-forward and backward, for any number of layers. A step takes longer, because XLA cannot fuse operations of different
-programs (benchmarks/layerwise_step.py).
+and the head, and candidates whose layers have about the same size share the update. So a candidate compiles only the
+forward pass and the backward pass of one layer, for any number of layers. A step takes longer, because XLA cannot fuse
+operations of different functions (benchmarks/layerwise_step.py).
 
-For its backward pass, a layer keeps the results of its expensive operations and computes the others again. Each kept
-array is an output of the forward pass, which is compiled and written separately, so keeping them all would take longer.
+For its backward pass, a layer keeps the results of its expensive operations and computes the others again. Keeping all
+results would take longer, because each kept array is an output of the forward pass, which must be compiled and written.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .train_state import StepResult, TrainState, update_state
 __all__ = ["LayerwiseStep", "clear_shared_functions"]
 
 KEPT = frozenset(("cos", "custom_linear_solve", "custom_vjp_call", "dot_general", "exp", "log", "sin", "tanh"))
-"""JAX's primitives whose results are kept for the backward pass, beside those whose names begin with `cum`."""
+"""JAX's primitives whose results are kept for the backward pass. Those whose names begin with `cum` are kept too."""
 
 
 class LayerwiseStep:
@@ -40,7 +40,7 @@ class LayerwiseStep:
 
     Args:
         model: language model.
-        optimizer: gradient transformation that updates its parameters. Models with the same one share functions.
+        optimizer: gradient transformation that updates the parameters. Models with the same object share functions.
         batch: number of token windows in a batch.
         averaging: exponent of the average of parameters (see `OptimizerConfig`); 0: no average.
     """
@@ -54,7 +54,7 @@ class LayerwiseStep:
         self._compiled: tuple[_OutsideFunctions, _LayerFunctions] | None = None
 
     def compile_step(self, state: TrainState) -> CompiledFunction:
-        """Compile what no earlier model has compiled for states of this shape, which the step consumes."""
+        """Compile what no earlier model has compiled for states of this shape. A step consumes its state."""
         config = self._model.config
         outside = _outside_functions(config, self._batch)
         layer = _layer_functions(self._model, self._batch, shapes_of(state.parameters.layers))
@@ -70,7 +70,7 @@ class LayerwiseStep:
         return CompiledFunction(step, update.shapes, _sum_of_costs(functions))
 
     def compile_evaluation(self, state: TrainState) -> CompiledFunction:
-        """Return the mean loss of parameters on a batch, and that at each position; it uses functions of the step."""
+        """Return the evaluation of a batch, which uses functions of the step: mean loss, and mean at each position."""
         assert self._compiled is not None, "compile_step comes first"
         outside, layer = self._compiled
 
@@ -113,7 +113,7 @@ class _OutsideFunctions:
     Attributes:
         embed: (outside, tokens) -> input of the first layer.
         head: (outside, x, tokens) -> token losses, probe logits, gradients of `outside` and `x`.
-        score: (outside, x, tokens) -> mean loss, and that at each position.
+        score: (outside, x, tokens) -> mean loss, and mean loss at each position.
     """
 
     embed: CompiledFunction
@@ -155,10 +155,10 @@ def _outside_functions(config: ModelConfig, batch: int) -> _OutsideFunctions:
 
 @dataclass(frozen=True, slots=True)
 class _LayerFunctions:
-    """Compiled functions of one layer, whose place in the stack is an argument.
+    """Compiled functions of any layer. The place of the layer in the stack is an argument.
 
     Attributes:
-        forward: (layers, place, x) -> y, and the values that are kept.
+        forward: (layers, place, x) -> y, and the values kept for `backward`.
         backward: (layers, place, x, kept values, gradient of y) -> gradients of the layer's row and of x.
     """
 
@@ -174,9 +174,9 @@ def _layer_functions(model: FlatModel, batch: int, layers: jax.ShapeDtypeStruct)
     def row_of(layers: jax.Array, place: jax.Array) -> jax.Array:
         return jax.lax.dynamic_index_in_dim(layers, place, keepdims=False)
 
-    # JAX returns the gradients as a function that is a pytree of the values it needs, some of which are the inputs.
+    # JAX returns the gradient function as a pytree of the values that it needs. Some of them are inputs of the layer.
     structure: Any = None
-    input_numbers: list[int | None] = []  # of each value: which input it is; None: one to keep
+    input_numbers: list[int | None] = []  # the number of the input that each value is; None: a value to keep
 
     def forward(layers: jax.Array, place: jax.Array, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         nonlocal structure, input_numbers
@@ -214,15 +214,15 @@ def _update_function(
 ) -> CompiledFunction:
     """Compile the function (state, gradients of `outside`, the rows and the embedded tokens, tokens) -> (state, norm).
 
-    The gradient of `outside` is that of the head; the function adds that of the embedding.
+    The given gradient of `outside` is only the head's part; the function adds the part of the embedding.
 
     Args:
         config: shape of the model.
         batch: number of token windows in a batch.
         optimizer: gradient transformation.
         averaging: exponent of the average of parameters.
-        structure: pytree of the state, with
-        shapes: the shape and dtype of each leaf.
+        structure: pytree structure of the state.
+        shapes: shape and dtype of each leaf of the state.
     """
     model = LanguageModel(config, block=None)
 
@@ -248,7 +248,7 @@ def _update_function(
 
 
 def clear_shared_functions() -> None:
-    """Forget the functions that models share, so that the next model compiles all that it needs."""
+    """Forget the compiled functions that models share, so that the next model compiles all its functions."""
     _outside_functions.cache_clear()
     _update_function.cache_clear()
 

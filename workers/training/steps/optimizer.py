@@ -16,9 +16,9 @@ __all__ = ["initial_state", "learning_rate", "make_optimizer"]
 
 @lru_cache(maxsize=64)
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Return AdamW or Adafactor (Shazeer & Stern 2018), with the clip of gradients and the learning-rate schedule.
+    """Return AdamW or Adafactor (Shazeer & Stern 2018), with gradient clipping and the learning-rate schedule.
 
-    The same configuration returns the same object, so that its users can share compiled functions.
+    Equal configurations return the same object, so that models with the same optimizer share compiled functions.
     """
     schedule = learning_rate(config)
     clip = optax.clip_by_global_norm(config.gradient_clip) if config.gradient_clip else optax.identity()

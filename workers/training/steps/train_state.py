@@ -39,7 +39,7 @@ class TrainState:
     Attributes:
         parameters: parameters of the model.
         optimizer: state of the optimizer.
-        average: average of the parameters, which is then evaluated instead; None: there is none.
+        average: average of the parameters over the steps, which is evaluated instead of them; None: no average.
         rate: factor of the learning rate in the next step, set by the caller; None: always 1.
     """
 
@@ -56,11 +56,11 @@ class TrainState:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Figures of a training step, all from before its update.
+    """Results of a training step, computed with the parameters before its update.
 
     Attributes:
         token_losses: losses [batch, length] in nats; their mean is the loss of the batch.
-        gradient_norm: norm of all gradients together.
+        gradient_norm: global norm of the gradients.
         probe_logits: logits [batch, length, few] of a few fixed tokens at each position, for probes.
     """
 
@@ -76,7 +76,7 @@ for _type in (Average, TrainState, StepResult):
 def update_state(
     state: TrainState, gradients: Any, optimizer: optax.GradientTransformation, averaging: float
 ) -> tuple[TrainState, jax.Array]:
-    """Return the state after an update by gradients of its parameters, and the norm of them all together."""
+    """Return the state after an update by the gradients of its parameters, and their global norm."""
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
     if state.rate is not None:  # the updates of both optimizers are proportional to the learning rate
         updates = jax.tree.map(lambda update: state.rate * update, updates)

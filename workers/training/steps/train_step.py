@@ -1,7 +1,8 @@
 """The two compiled functions of a training: the step and the evaluation.
 
 Compilation is the largest overhead of a short trial. Therefore nothing else is compiled: parameters are drawn on the
-host, no operation runs eagerly, and the probes reuse the training step. Brief trainings compile less, layer by layer.
+host, no operation runs eagerly, and the probes reuse the training step. Brief trainings are compiled layer by layer,
+which takes less time.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ class StepFunctions:
 
     Args:
         model: language model.
-        optimizer: gradient transformation that updates its parameters.
-        batch: number of sequences in a batch of token windows, or an example batch; all batches have its shapes.
+        optimizer: gradient transformation that updates the parameters.
+        batch: number of sequences in a batch of token windows, or an example of a batch; all batches have its shapes.
         averaging: exponent of the average of parameters (see `OptimizerConfig`); 0: no average.
-        compiler_options: options of XLA. Its older CPU emitters compile in little more than half the time, but steps
+        compiler_options: options of XLA. XLA's older CPU emitters compile in little more than half the time, but steps
             take a third longer, which is slower overall after a few seconds of training (benchmarks/compile_time.py).
         mesh: mesh of the devices that a batch is split over; None for one device.
-        loss: loss of a batch to minimize, and what the step reports.
+        loss: function of the loss that a step minimizes and of the results that it reports.
         by_layer: whether to compile layer by layer (`layerwise_step`), for token windows of a flat model on one device.
 
     Attributes:
@@ -78,7 +79,7 @@ class StepFunctions:
     def static_cost(self) -> Mapping[str, float]:
         """XLA's operation counts of the step before optimization: `step_flops`, `step_bytes`, `step_transcendentals`.
 
-        Empty before `compile_step`. For a step compiled layer by layer: the sums over its functions.
+        Empty before `compile_step`. For a step that is compiled layer by layer, they are sums over its functions.
         """
         return {} if self._step is None else self._step.cost
 
@@ -93,7 +94,7 @@ class StepFunctions:
         self._rated = state.rate is not None
 
     def compile_evaluation(self, state: TrainState) -> None:
-        """Compile the evaluation, unless it already is."""
+        """Compile the evaluation, unless it is compiled already."""
         if self._evaluation is None:
             self._evaluation = self._form.compile_evaluation(state)
 
@@ -102,9 +103,9 @@ class StepFunctions:
         return jax.device_put(state, None if self._mesh is None else replicated(self._mesh))
 
     def put(self, batch: Any) -> Any:
-        """Begin to send a batch to the device, or each part of it to its device, and return at once.
+        """Begin to send a batch, or each part of a batch, to its device. Return without waiting.
 
-        A single CPU needs no transfer.
+        On a single CPU, nothing is sent.
         """
         if self._mesh is None and not self.overlaps:
             return batch
@@ -113,8 +114,8 @@ class StepFunctions:
     def step(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
         """Take one optimizer step. It consumes `state`, whose buffers are reused.
 
-        A probe's state may lack the parameter average and the rate that the compiled step expects. They are filled in;
-        the probe reads neither.
+        The state of a probe may lack the parameter average and the rate that the compiled step expects. They are added
+        here; the probe does not read them.
         """
         assert self._step is not None, "compile_step comes first"
         if self._averaging and state.average is None:
@@ -128,7 +129,7 @@ class StepFunctions:
         return self.evaluate_by_position(state, batches)[0]
 
     def evaluate_by_position(self, state: TrainState, batches: Iterable[Any]) -> tuple[float, np.ndarray]:
-        """Return the mean loss in nats per token over batches, and that at each position of a sequence [length]."""
+        """Return the mean loss in nats per token over batches, and the mean loss at each position [length]."""
         assert self._evaluation is not None, "compile_evaluation comes first"
         results = [self._evaluation.run(state.evaluated, batch) for batch in batches]
         assert results, "an evaluation needs a batch"

@@ -1,4 +1,4 @@
-"""The training step and the evaluation as one compiled function each: fewest operations, and most to compile."""
+"""The training step and the evaluation, each compiled as one function: fast steps, but a long compilation."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from .train_state import StepResult, TrainState, update_state
 __all__ = ["LossFunction", "WholeStep", "mean_token_loss"]
 
 LossFunction = Callable[[Any, Any, Any], tuple[jax.Array, tuple[jax.Array, jax.Array]]]
-"""Function of model, parameters and batch: the loss to minimize, the token losses and the probe logits."""
+"""Function of model, parameters and batch that returns the loss to minimize, the token losses and the probe logits."""
 
 
 def mean_token_loss(model: TrainableModel, parameters: Any, tokens: Any) -> tuple[jax.Array, Any]:
-    """Return the mean loss of token windows, their losses and the probe logits."""
+    """Return the mean loss of token windows, their token losses and the probe logits."""
     losses, probe_logits = model.losses_and_probe_logits(parameters, tokens)
     return jnp.mean(losses), (losses, probe_logits)
 
 
 @dataclass(frozen=True)
 class WholeStep:
-    """The step and the evaluation of one batch shape.
+    """The step and the evaluation for one batch shape.
 
     Attributes:
         model: language model.
-        optimizer: gradient transformation that updates its parameters.
-        batch: shapes of a batch.
+        optimizer: gradient transformation that updates the parameters.
+        batch: shapes and dtypes of a batch.
         averaging: exponent of the average of parameters; 0: no average.
-        compiler_options: options of XLA.
+        compiler_options: options of XLA; None: the defaults.
         mesh: mesh of the devices that a batch is split over; None for one device.
-        loss: loss of a batch to minimize, and what the step reports.
+        loss: function of the loss that a step minimizes and of the results that it reports.
     """
 
     model: TrainableModel | BatchModel
@@ -52,15 +52,15 @@ class WholeStep:
     loss: LossFunction
 
     def compile_step(self, state: TrainState) -> CompiledFunction:
-        """Compile the training step for states of this shape, which it consumes."""
+        """Compile the training step for states of this shape. The step consumes its state."""
         return self._compile(self.step, state, donate_argnums=0, **self._result_shardings())
 
     def compile_evaluation(self, state: TrainState) -> CompiledFunction:
-        """Compile the mean loss of the evaluated parameters on a batch, and that at each position."""
+        """Compile the evaluation of a batch: its mean loss, and the mean loss at each position."""
         return self._compile(self._losses, state.evaluated)
 
     def step(self, state: TrainState, batch: Any) -> tuple[TrainState, StepResult]:
-        """Return the state after a step, and its figures; not compiled."""
+        """Return the state after a step, and the step's results. This is the function that is compiled."""
 
         def loss(parameters: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             return self.loss(self.model, parameters, batch)
