@@ -1,4 +1,4 @@
-"""Checks of settings against each other, after each is known to be within its own bounds.
+"""Checks of settings against each other. Each setting is already known to be within its own bounds.
 
 A setting that would have no effect is also refused, because the user expects an effect.
 """
@@ -16,7 +16,7 @@ __all__ = ["contradictions", "refuse_contradictions"]
 
 
 def refuse_contradictions(config: RunConfig, where: str) -> None:
-    """Raise a UsageError for the first contradiction; its message names the source `where` of the settings."""
+    """Raise a UsageError for the first contradiction; the message names `where`, the source of the settings."""
     for sentence in contradictions(config):
         raise UsageError(f"{sentence} (in {where})")
 

@@ -1,4 +1,4 @@
-"""Messages for invalid settings, with source, value and bound of the setting, or the closest known name."""
+"""Messages for invalid settings, with the source, value and bound of the setting, or the closest known name."""
 
 from __future__ import annotations
 

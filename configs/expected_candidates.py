@@ -3,8 +3,8 @@
     candidates = time of all workers / mean time of a candidate
 
 The mean time depends on where trainings stop. The paper's hurdles let half of the candidates pass. A guided search
-stops what is unlikely to become good, so its shares are those of earlier searches; trainings of leaders with further
-random seeds add to them.
+stops trainings that are unlikely to become good, so the shares of stopped trainings are taken from earlier searches. It
+also trains leading candidates again with other random seeds, which adds to the mean time.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from .rough_time import OVERHEAD_SECONDS, rough_training_seconds
 __all__ = ["MEASURED_STOPS", "TrainingShares", "expected_candidates"]
 
 MEASURED_CANDIDATES = 360
-"""Candidates of three guided searches of ten minutes: seeds 0, 1 and 2 in benchmarks/results/ten_minutes.txt."""
+"""Number of candidates of three guided searches of ten minutes: random seeds 0, 1 and 2 in
+benchmarks/results/ten_minutes.txt."""
 
 MEASURED_STOPS = {0.2: 144, 0.35: 34, 0.5: 20}
-"""Number of these candidates that stopped, by the share of the budget."""
+"""Number of these candidates that stopped, by the share of the budget at which they stopped."""
 
 MEASURED_REPEATS = 29
-"""Further trainings of leaders in the same searches."""
+"""Number of repeated trainings of leading candidates in the same searches."""
 
 EDIT_MODEL_SECONDS = 1.2e-11
-"""Time to fit the model of edits to n candidates is n^3 times this: 0.02 s for 800, 0.14 s for 2,000, 0.7 s for 4,000
-and 8 s for 10,000 (one core of an AMD EPYC). It is fitted after each training."""
+"""A guided search fits a model of edits to its n candidates after each training; the fit takes about n^3 times this.
+
+Measured: 0.02 s for 800 candidates, 0.14 s for 2,000, 0.7 s for 4,000 and 8 s for 10,000 (one core of an AMD EPYC).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,10 @@ class TrainingShares:
 
     Attributes:
         first: mean share of the budget that the first training of a candidate takes.
-        further: further trainings to the end for each candidate: of leaders, and of the baseline.
-        unstopped: candidates that train to the end before any can be stopped.
-        refit: n^3 times this is the time of the search itself after each training, with n candidates, in seconds.
-        basis: where the shares come from, in words.
+        further: number of further full trainings per candidate: of leading candidates, and of the baseline.
+        unstopped: number of candidates at the start that train to the end, because none can be stopped yet.
+        refit: seconds that the search itself takes after each training, divided by n^3 for n candidates.
+        basis: assumption that the shares come from, as a phrase of the plan.
     """
 
     first: float
@@ -82,7 +85,7 @@ def expected_candidates(config: RunConfig, platform: str, workers: int, search_s
         config: run configuration.
         platform: `cpu`, `gpu` or `tpu`.
         workers: number of trainings that run at once.
-        search_seconds: wall clock of the search, without the end of the run.
+        search_seconds: wall clock of the search, without the retraining at the end of the run.
     """
     training = rough_training_seconds(config, platform)
     if training is None:
@@ -97,14 +100,14 @@ def expected_candidates(config: RunConfig, platform: str, workers: int, search_s
 
 
 def _slowed(expected: float, each: float, refit: float) -> float:
-    """Return the number of candidates if the search itself takes `refit * n^3` seconds for the n-th of them.
+    """Return the number of candidates if the search itself takes `refit * n^3` seconds for the n-th candidate.
 
     Args:
-        expected: number of candidates if it takes no time.
-        each: seconds between two candidates, if it takes no time.
-        refit: factor, in seconds.
+        expected: number of candidates if the search itself took no time.
+        each: seconds between two candidates in that case.
+        refit: factor of n^3, in seconds.
     """
-    limit = (each / refit) ** (1 / 3) if refit else expected  # from here on the workers wait for the search
+    limit = (each / refit) ** (1 / 3) if refit else expected  # number of candidates at which workers begin to wait
     if expected <= limit:
         return expected
     return (limit**4 + 4 * (expected - limit) * each / refit) ** (1 / 4)

@@ -24,7 +24,7 @@ __all__ = ["Hardware", "choose_devices", "hardware_for"]
 
 
 MOST_PER_CORE = 8
-"""Most workers that may share a core: more only take memory and time from each other."""
+"""Largest number of workers per core. More workers would only compete for memory and time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Hardware:
         placement: placement of the workers.
         need: estimated device memory of one training; None on CPUs.
         simulated: whether the devices are simulated.
-        inline: whether the process of the search trains.
+        inline: whether candidates train in the process of the search.
     """
 
     devices: VisibleDevices
@@ -117,7 +117,7 @@ def choose_devices(
         accel: value of `--accel` or of the setting `workers.accel`.
         address: address of a Ray cluster.
         fake: devices to plan for.
-        setting_of: configuration with the setting, for messages; empty: it is the option.
+        setting_of: name of the configuration that holds the setting, for messages; empty if `accel` is the option.
 
     Raises:
         UsageError: the accelerator is not found.
@@ -130,12 +130,12 @@ def choose_devices(
 def hardware_for(
     config: RunConfig, devices: VisibleDevices, *, on_cluster: bool = False, simulated: bool = False
 ) -> Hardware:
-    """Place a search's workers.
+    """Place the workers of a search on the devices, and return both.
 
     Args:
         config: run configuration with a resolved `workers.accel`.
         devices: devices to train on.
-        on_cluster: whether Ray has counted the CPUs of a cluster; this machine's usable cores are counted here.
+        on_cluster: whether Ray has counted the CPUs of a cluster; if not, this machine's usable cores are counted here.
         simulated: whether the devices are simulated.
 
     Raises:

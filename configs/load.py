@@ -1,4 +1,4 @@
-"""Presets and configuration files: TOML in, a validated `RunConfig` out.
+"""Presets and configuration files: read from TOML, validated, and returned as a `RunConfig`.
 
 A file holds one table for each section of `RunConfig` (`[model]`, `[trial]`, ...). Missing settings take the defaults
 of the dataclasses, which also define types and bounds. pydantic checks these in JSON mode, because its strict Python
@@ -59,7 +59,7 @@ def load(preset_or_path: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def loads(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """Like `load`, for TOML text; messages call it `name`."""
+    """Like `load`, for TOML text; messages call the text `name`."""
     try:
         settings = tomllib.loads(text)
     except ValueError as error:

@@ -16,7 +16,7 @@ _POINT_AT_AN_END = re.compile(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A setting that replaces that of a file; the value is not yet validated."""
+    """A setting that replaces the one in a file; the value is not yet validated."""
 
     section: str
     key: str
@@ -40,9 +40,9 @@ def parse_override(text: str) -> Override:
 
 
 def parse_value(text: str) -> Any:
-    """Return a TOML value; other text is returned as it is, so that strings do not need quotes.
+    """Return a TOML value; text that is not one is returned unchanged, so that strings do not need quotes.
 
-    Numbers may begin or end with a point, which TOML does not allow.
+    Numbers may begin or end with a decimal point, which TOML does not allow.
 
     >>> parse_value("3"), parse_value(".001"), parse_value("true"), parse_value("bfloat16"), parse_value("text:notes/")
     (3, 0.001, True, 'bfloat16', 'text:notes/')

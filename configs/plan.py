@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "duration", "make_plan", "with_epoch_warning"]
 
 MIN_TOTAL_TRIALS = 24
-"""Full trials of all workers together that must fit: three of the baseline, and some for selection."""
+"""Number of full trials, over all workers, that must fit into the budget: three of the baseline, the rest to select
+from."""
 
 CLOCK_PHRASES = {
     "reference_seconds": "of training, at the baseline's speed",
@@ -79,12 +80,12 @@ class Plan:
 
     @property
     def larger(self) -> RunConfig | None:
-        """Settings of the larger size, `search.scale_up`, at which the end of the run retrains; None without one."""
+        """Settings of the larger size (`search.scale_up`) for retraining at the end of the run; None without one."""
         return larger_scale(self.config)
 
     @property
     def end(self) -> PlannedEnd:
-        """The planned end of the run."""
+        """Planned end of the run: its stages of retraining."""
         return PlannedEnd.of(self.config, self.larger, self.budget_seconds, self.platform, self.workers)
 
     @property
@@ -178,9 +179,9 @@ def make_plan(
     strategy: str | None = None,
     init: Sequence[str] = (),
 ) -> Plan:
-    """Resolve the options of the command. Arguments are the options of the same names, except `fake`.
+    """Return the plan for the options of the command. Arguments are the options of the same names, except `fake`.
 
-    Devices are those of the cluster at `address`, else those of this machine; `fake` devices replace them.
+    Workers are placed on the devices of the cluster at `address`, else of this machine, or on the `fake` devices.
 
     Raises:
         UsageError: an option or setting is invalid, settings contradict each other, or the devices are too few or too
@@ -202,7 +203,7 @@ def make_plan(
     settings = load(preset, [*overrides, *given])
     if trial_budget is not None:
         settings = replace(settings, trial=with_trial_budget(settings.trial, trial_budget, preset))
-    _refuse_idle_budget(overrides, settings)
+    _refuse_unused_budget(overrides, settings)
     check_address(address, settings.workers.executor)
     check_installed(settings.workers.executor, address)
     devices = devices or choose_devices(settings.workers.accel, address, fake, preset)
@@ -218,7 +219,9 @@ def make_plan(
 
 
 def with_epoch_warning(plan: Plan) -> Plan:
-    """Add a note if a trial may read the training text too often; a text that is not prepared has unknown tokens.
+    """Add a note if a trial may read the training text too often.
+
+    There is no note without a prepared text, because its tokens are not counted yet.
 
     Raises:
         UsageError: the text cannot be read.
@@ -240,14 +243,14 @@ def duration(option: str, text: str) -> float:
         raise UsageError(f"{option}: {error}") from None
 
 
-def _refuse_idle_budget(overrides: Sequence[str], settings: RunConfig) -> None:
-    """Refuse `--set` of the trial budget that the trial's unit does not use; presets set both."""
+def _refuse_unused_budget(overrides: Sequence[str], settings: RunConfig) -> None:
+    """Refuse `--set` of a trial budget that `trial.unit` does not use. Presets may set both budgets."""
     unit = settings.trial.unit
-    counts, idle = ("steps", "seconds") if unit == "steps" else ("seconds", "steps")
-    if any((given.section, given.key) == ("trial", f"budget_{idle}") for given in map(parse_override, overrides)):
+    used, unused = ("steps", "seconds") if unit == "steps" else ("seconds", "steps")
+    if any((given.section, given.key) == ("trial", f"budget_{unused}") for given in map(parse_override, overrides)):
         raise UsageError(
-            f"trial.budget_{idle} (from --set) has no effect while trial.unit = {unit}: "
-            f"set trial.budget_{counts}, or another trial.unit"
+            f"trial.budget_{unused} (from --set) has no effect while trial.unit = {unit}: "
+            f"set trial.budget_{used}, or another trial.unit"
         )
 
 
@@ -262,7 +265,7 @@ def _with_initial_programs(plan: Plan, init: Sequence[str]) -> Plan:
 
 
 def _fitted(plan: Plan, asked: bool) -> Plan:
-    """Shorten the trial budget until enough trials fit; a budget the user gave is kept if one trial fits."""
+    """Shorten the trial budget until enough trials fit; a budget that the user gave is kept if one trial fits."""
     least = max(MIN_TRIALS_PER_WORKER, -(-MIN_TOTAL_TRIALS // plan.workers))
     trial, longest = plan.config.trial, plan.budget_seconds / least
     if trial.budget_seconds <= longest:

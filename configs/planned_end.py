@@ -1,6 +1,6 @@
 """Plan of the end of a run: how long the search lasts, and which stages of retraining follow.
 
-The numbers of a run follow from the trainings that it measures (`search.studies.end_of_run`); the plan has estimates.
+The run itself decides this from the trainings that it measures (`search.studies.end_of_run`); the plan is an estimate.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class PlannedEnd:
     """Planned end of a run.
 
     Attributes:
-        larger: settings of the larger size, with trainings as long as the budget allows; None without one.
+        larger: settings of the larger size, with trainings as long as the budget allows; None without a larger size.
         budget_seconds: wall clock of the whole run.
-        stages: planned stages; if not `estimated`, their limits.
+        stages: planned stages; limits of the stages if not `estimated`.
         estimated: whether there is an estimate of the time of a training.
     """
 

@@ -1,6 +1,6 @@
 """Parser of `--scale` of `confirm` and `train`, and of `search.scale_up`, such as `layers=4,unit=16,budget=60s`.
 
-A scale is the settings of a run with a few changes; the result is validated like any settings.
+A scale is a copy of the run's settings with a few changes. The result is validated like all settings.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def parse_scales(texts: Sequence[str], config: RunConfig) -> list[RunConfig]:
 
 
 def parse_scale(text: str, config: RunConfig) -> RunConfig:
-    """Return the settings of the one scale of a training, whose budget is an option of its own.
+    """Return the settings of the one scale of a training. The budget of a training is a separate option.
 
     Raises:
         UsageError: the scale is malformed, or has invalid settings.

@@ -18,12 +18,12 @@ __all__ = ["check_plugin"]
 
 
 def check_plugin(earlier: Sequence[PluginSource], source: PluginSource) -> None:
-    """Register plugins that are known to be sound and one more, and check that one.
+    """Register the plugins that are already checked and a new one, and check the new one.
 
     Raises:
-        UsageError: it breaks its contract; the message is one sentence with its name, the part and the promise.
+        UsageError: the new plugin breaks its contract; the message names the plugin, the part and the broken promise.
     """
-    if "jax" not in sys.modules:  # code that runs once need not be optimized
+    if "jax" not in sys.modules:  # code that runs only once does not need XLA's optimizations
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
     for known in earlier:
         register(known)
@@ -42,7 +42,7 @@ def _check_op(op: Op) -> None:
 
     function = op.source.partition("(")[0]
     if function in RESERVED:
-        raise BrokenContractError(f"its function cannot be named {function}, a name of exported files: rename it")
+        raise BrokenContractError(f"its function cannot be named {function}, which exported files use: rename it")
     check_arrays(op)
     check_op_in_programs(op)
 

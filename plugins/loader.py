@@ -71,10 +71,10 @@ def _load(source: PluginSource, tell: Tell = lambda line: None) -> None:
 
         tell(f"plugin {source.name}: checking its contract (once for each version of its source)")
         earlier = [loaded.source for loaded in loaded_plugins()]
-        with ProcessPool(1) as pool:  # it runs on the CPU, and leaves accelerators alone
+        with ProcessPool(1) as pool:  # its process runs on the CPU, so the check does not occupy accelerators
             try:
                 list(pool.map([partial(check_plugin, earlier, source)]))
             except WorkFailedError as error:
-                raise UsageError(f"plugin {source.name}: its check did not end: {error}") from error
+                raise UsageError(f"plugin {source.name}: its check could not run: {error}") from error
         remember(source)
     register(source)

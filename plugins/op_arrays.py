@@ -1,4 +1,4 @@
-"""Random arrays for the checks of an op: its operands, its parameters, and the op on them."""
+"""Random arrays for the checks of an op: operands, parameters, and the result of the op."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ Learned = dict[str, np.ndarray]
 
 
 class BrokenContractError(Exception):
-    """A broken promise of the contract. The message is the part after "op X of plugin Y: "."""
+    """A broken promise of the contract. The message is the part after "plugin X, op Y: "."""
 
 
 def operand_kinds(op: Op) -> list[tuple[Value, ...]]:
-    """Return the combinations of operands that an op takes, widths repaired."""
+    """Return the combinations of operand kinds that an op takes; their widths are such that none needs repair."""
     combinations = product((activation(8), SCALAR, SCORES), repeat=op.operands)
     return [
         kinds
@@ -65,7 +65,7 @@ def is_past(op: Op) -> bool:
 
 
 def result_of(op: Op, kinds: tuple[Value, ...]) -> Value | None:
-    """Return kind and width of the output, or None if the op refuses these operands."""
+    """Return the kind and width of the output, or None if the op refuses these operands."""
     try:
         value = op.result(kinds, Fraction(WIDTH) if op.uses_dimension else None)
     except InvalidProgramError:
@@ -84,7 +84,7 @@ def _learned(op: Op, kinds: tuple[Value, ...], rng: np.random.Generator) -> Lear
 
 
 def apply_op(op: Op, operands: Sequence[Any], learned: dict[str, Any], xp: Any = np) -> Any:
-    """Return the op on these arrays, in the namespace `numpy` or `jax.numpy`."""
+    """Return the result of the op on these arrays, in the namespace `numpy` or `jax.numpy`."""
     return op.apply(xp, list(operands), learned, CONSTANT if op.uses_constant else None, op.kernel)
 
 

@@ -1,7 +1,7 @@
-"""Contract of a plugin's op, the same as of built-in ones: each check raises an error that names the broken promise.
+"""Contract of a plugin's op, the same as for built-in ops. Each check raises an error that names the broken promise.
 
-The tests of the op table run the same `CHECKS` on the built-in ops; those of positions are in `op_time`.
-`program_contract` continues with whole programs.
+The tests of the op table run the same `CHECKS` on the built-in ops. The checks of the time dependence are in `op_time`,
+and the checks of whole programs in `program_contract`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["CHECKS", "BrokenContractError", "check_arrays", "check_row", "draw_a
 
 
 def check_row(op: Op) -> None:
-    """Check the fields of a row.
+    """Check the fields of a plugin's row of the op table.
 
     Raises:
         BrokenContractError: a field is not allowed.
@@ -57,15 +57,15 @@ def check_row(op: Op) -> None:
     require(op.definition, "it must be made with `primitive`, which keeps the text of its function for exports")
     require(
         op.time_dependence is not TimeDependence.MASKS,
-        "its time dependence cannot be MASKS: a mask must know at which position its rows start, which decoding and "
-        "exports tell the built-in MASK alone; apply MASK after it",
+        "its time dependence cannot be MASKS: a mask must know at which position its rows start, but decoding and "
+        "exports pass that only to the built-in MASK; apply MASK after the op",
     )
     require(not is_past(op) or op.operands == 1, "an op that depends on earlier positions takes one operand")
     require(not reads_rows or op.operands == 2, "an op that depends on pairs of positions takes two operands")
     require(
         not reads_rows or not (op.parameters or op.uses_dimension),
-        "an op that depends on pairs of positions takes no parameters and no dimension: let dense layers make its "
-        "operands",
+        "an op that depends on pairs of positions takes no parameters and no dimension: compute its operands by dense "
+        "layers",
     )
     require(op.decode_state in allowed_state, f"with this time dependence, decoding cannot keep {op.decode_state}")
     require(op.decode_state is not DecodeState.INPUTS or op.kernel > 1, "keeping its last inputs needs kernel > 1")
@@ -103,7 +103,7 @@ def check_arrays(op: Op) -> None:
 
 
 def _check_kinds(op: Op, kinds: Sequence[tuple[Value, ...]]) -> None:
-    """Check that an op takes what the proof of causality supposes of its time dependence."""
+    """Check that an op takes the kinds of operands that the causality proof assumes for its time dependence."""
     if op.time_dependence is TimeDependence.MIXES:
         mixed = [result_of(op, combination) for combination in kinds]
         require((SCORES, activation(8)) in kinds, "it must take scores and an activation; its `result` refuses them")
@@ -132,7 +132,7 @@ def _check_shape(op: Op, kinds: Sequence[Value], operands: Arrays, learned: Lear
 
 
 def _check_jax(op: Op, kinds: Sequence[Value], operands: Arrays, learned: Learned) -> None:
-    """Compare with the reference in float64, and check gradients in float32 and the dtype in bfloat16."""
+    """Compare `forward` with `reference` in float64, and check its gradients in float32 and its dtype in bfloat16."""
     import jax
     import jax.numpy as jnp
 
@@ -149,8 +149,8 @@ def _check_jax(op: Op, kinds: Sequence[Value], operands: Arrays, learned: Learne
         return jnp.mean(apply_op(op, operands, learned, jnp))
 
     differentiate = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
-    for label, spoil in _NASTY.items():
-        mean, gradients = differentiate([spoil(x) for x in single[0]], single[1])
+    for label, edge_case in _EDGE_CASES.items():
+        mean, gradients = differentiate([edge_case(x) for x in single[0]], single[1])
         require(np.isfinite(mean) and mean.dtype == jnp.float32, f"value: it is {mean} ({mean.dtype}) on {label}")
         finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
         require(finite, f"gradient: it is not finite on {label}")
@@ -210,9 +210,9 @@ CHECKS: dict[str, Callable[[Op, Sequence[Value], Arrays, Learned], None]] = {
     "causality": check_time,
     "decoding": check_decoding,
 }
-"""Checks of an op on arrays: the row, the kinds of its operands, the operands and the parameters."""
+"""Checks of an op on arrays, by name. Arguments: the row, the kinds of its operands, the operands, the parameters."""
 
-_NASTY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+_EDGE_CASES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "random values": lambda x: x,
     "zeros": np.zeros_like,
     "negative zeros": lambda x: -np.zeros_like(x),

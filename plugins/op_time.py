@@ -1,4 +1,4 @@
-"""Checks of what an op depends on in time: positions, pairs of positions, mixtures of positions, and decoding."""
+"""Checks of the time dependence of an op (positions, pairs of positions, mixtures of positions) and of its decoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_decoding", "check_time"]
 
 
 def check_time(op: Op, kinds: Sequence[Value], operands: Arrays, learned: Learned) -> None:
-    """Change one position, and on scores one key: only what the row allows may move."""
+    """Check that a change of one position, or of one key of scores, changes only the outputs that the row allows."""
     if op.time_dependence is TimeDependence.PAIRS:
         _check_pairs(op, operands, learned)
     elif op.time_dependence is TimeDependence.MIXES:
@@ -25,7 +25,7 @@ def check_time(op: Op, kinds: Sequence[Value], operands: Arrays, learned: Learne
 
 
 def _check_positions(op: Op, kinds: Sequence[Value], operands: Arrays, learned: Learned) -> None:
-    """Check that no output moves at an earlier position, nor at a later one unless the row says PAST."""
+    """Check that a change of one position changes no earlier output, and a later one only if the row says PAST."""
     cut, output = 3, apply_op(op, operands, learned)
     for at in (cut, LENGTH - 1):
         changed = [np.where(np.arange(LENGTH)[:, None] == at, 1.3 * x + 0.7, x) for x in operands]
@@ -67,13 +67,13 @@ def _check_mixes(op: Op, operands: Arrays, learned: Learned) -> None:
 
 
 def _moved(op: Op, operands: Arrays, learned: Learned, slot: int, where: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Return which entries of the output move, in any batch, when an operand changes at some places."""
+    """Return which entries of the output change, in any sequence of the batch, if an operand changes at `where`."""
     changed = [np.where(where, 1.3 * x + 0.7, x) if place == slot else x for place, x in enumerate(operands)]
     return (np.abs(apply_op(op, changed, learned) - before) > TOLERANCE).any(axis=0)
 
 
 def check_decoding(op: Op, kinds: Sequence[Value], operands: Arrays, learned: Learned) -> None:
-    """Compute the output a few positions at a time: it must be that of all at once."""
+    """Check that the output computed a few positions at a time equals the output of all positions at once."""
     whole = apply_op(op, operands, learned)
     for size in (1, 2, 3):
         pieces = np.concatenate(list(_pieces(op, operands, learned, size)), axis=1)
@@ -81,7 +81,7 @@ def check_decoding(op: Op, kinds: Sequence[Value], operands: Arrays, learned: Le
 
 
 def _pieces(op: Op, operands: Arrays, learned: Learned, size: int) -> Iterator[np.ndarray]:
-    """Yield the output a few positions at a time, from those and what the row says is kept of the earlier ones."""
+    """Yield the output a few positions at a time, computed from these positions and the decoding state of the row."""
     keeps_inputs = op.decode_state is DecodeState.INPUTS
     rows = {DecodeState.INPUTS: op.kernel - 1, DecodeState.OUTPUT: 1}.get(op.decode_state, 0)
     before = 0.0 if keeps_inputs else op.before_start

@@ -1,4 +1,4 @@
-"""What a plugin contains: rows of the op table, mutations and library programs."""
+"""Content of a plugin: rows of the op table, mutations and library programs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PluginMutation = Callable[[DNA, np.random.Generator], "tuple[DNA, str] | None"]
 
 @dataclass(frozen=True, slots=True)
 class ProgramText:
-    """A library program as text, assembled when its plugin's ops are known (see `primitives.programs.assembler`).
+    """A library program as text, assembled after the ops of its plugin are added (see `primitives.programs.assembler`).
 
     Attributes:
         description: description in one line.
@@ -44,8 +44,8 @@ class ProgramText:
         constants: constants by name; `query_scale` is adapted to the size of the model.
         dimensions: relative widths.
         reference: paper or person that proposed it.
-        native_unit: channels per unit of width at the size it is meant for.
-        length_dependent: whether it may be tied to one sequence length.
+        native_unit: channels per unit of width at the size that the program is meant for.
+        length_dependent: whether the program may be tied to one sequence length.
     """
 
     description: str
@@ -63,7 +63,8 @@ class Plugin:
 
     Attributes:
         ops: rows of the op table, made with `primitive`.
-        mutations: mutations by name. Each is drawn as often as one of the paper's six types, by every strategy.
+        mutations: mutations by name. The paper's algorithm draws each as often as one of its six types; a guided search
+            draws each with weight 1 (see `search.guided.live_mutations`).
         programs: library programs by name.
     """
 
@@ -103,25 +104,25 @@ def primitive(
         name: name in programs, such as `GATED_UNIT`.
         summary: one line of the op table.
         forward: function in JAX. Exported files contain its source text, so it must be a plain function that uses only
-            `jax`, `jnp`, its arguments and what it defines itself.
-        reference: the same in NumPy; its float64 result is what `forward` is compared with.
+            `jax`, `jnp`, its arguments and names that it defines itself.
+        reference: the same function in NumPy; `forward` is compared with its float64 result.
         flops: floating-point operations per position of the output.
-        family: family that guided mutations draw it from, one of the built-in ones or a new one.
+        family: group of similar ops, built-in or new. Guided mutations first draw a family, then an op of the family.
         operands: number of operands, 1 or 2.
         parameters: learned arrays; their `init` is `FAN_IN`, `ONES` or `ZEROS`.
-        uses_dimension, uses_constant: whether it reads that field of the instruction.
-        result: kind and width of the output. The default is the dimension if the op uses one, else that of the
-            operands.
+        uses_dimension, uses_constant: whether the op reads that field of the instruction.
+        result: function that returns the kind and width of the output. By default, the output is an activation as wide
+            as the dimension if the op uses one, else it has the kind and width of the operands.
         laws: algebraic laws.
         time_dependence: `POINTWISE`, `PAST` (one operand), `REDUCES`, `PAIRS` (two activations give scores) or `MIXES`
             (scores and an activation give an activation).
-        kernel: number of positions that a `PAST` op sees, if it is limited.
-        decode_state: what decoding keeps of a `PAST` op: its last `kernel - 1` inputs (the default if `kernel` > 1) or
-            its last output, which is then prepended to the new inputs. Of `PAIRS` and `MIXES`, it keeps the second
-            operand.
-        before_start: last output before the first position; inputs before it are 0.
+        kernel: number of positions that a `PAST` op reads, if the number is limited.
+        decode_state: what decoding keeps for a `PAST` op: the last `kernel - 1` inputs (the default if `kernel` > 1) or
+            the last output, which is then prepended to the new inputs. For `PAIRS` and `MIXES`, decoding keeps the
+            second operand.
+        before_start: output kept at the start of a sequence, before the first position; kept inputs start as 0.
         width_match: operands whose widths must agree; by default both, except that a scalar broadcasts.
-        source: paper or person that proposed it.
+        source: paper or person that proposed the op.
 
     Raises:
         UsageError: `forward` is not a plain function.

@@ -1,7 +1,8 @@
-"""Contract of whole programs with a plugin's ops, and of its mutations and programs.
+"""Contract of programs that contain a plugin's ops, and of the plugin's mutations and library programs.
 
-Each program is proved causal and tested for it, compiled and compared with the reference, decoded step by step, and
-exported in both APIs; `verify_export` compares outputs, gradients and decoding of the export with the compiled program.
+Each program is proved and tested to be causal, compiled and compared with the reference, decoded step by step, and
+exported for one or both Flax APIs. `verify_export` compares outputs, gradients and decoding of the export with the
+compiled program.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = ["check_mutation", "check_op_in_programs", "check_program"]
 
 LENGTH = 8
 DRAWS = 100
-"""Tries of a mutation on each program."""
+"""Number of times that a mutation is tried on each program."""
 
 
 def check_op_in_programs(op: Op) -> None:
@@ -51,19 +52,19 @@ def check_op_in_programs(op: Op) -> None:
     try:
         check_causality(build_graph(on_scores))
     except InvalidProgramError:
-        return  # the proof does not accept it there, so no search will train it
+        return  # the proof rejects the op on scores, so no search will train such a program
     check_program(on_scores)
 
 
 def check_program(dna: DNA, apis: Sequence[API] = ("nnx",)) -> None:
-    """Check one program from its proof to its exports.
+    """Check one program, from the causality proof to the exports.
 
     Args:
         dna: the program.
         apis: Flax APIs to export it for.
 
     Raises:
-        BrokenContractError: it breaks a promise.
+        BrokenContractError: the program breaks a promise.
     """
     try:
         graph = build_graph(dna, length_dependent=dna.length_dependent)
@@ -82,17 +83,17 @@ def check_program(dna: DNA, apis: Sequence[API] = ("nnx",)) -> None:
 
 
 def check_mutation(mutation: PluginMutation, programs: list[DNA]) -> None:
-    """Check that children are programs, differ from their parent, and depend on the random generator alone.
+    """Check that children are programs, differ from their parent, and depend on nothing but it and the generator.
 
     Raises:
-        BrokenContractError: it breaks a promise.
+        BrokenContractError: the mutation breaks a promise.
     """
     children = 0
     for dna in programs:
         for seed in range(DRAWS):
             first = _mutated(mutation, dna, seed)
             if first != _mutated(mutation, dna, seed):
-                raise BrokenContractError("it must draw from its generator alone; the same one gave two children")
+                raise BrokenContractError("it must draw only from its generator; equal generators gave two children")
             if first is None:
                 continue
             child, description = first
@@ -136,7 +137,7 @@ def _block(op: Op) -> DNA:
 
 
 def _heads(op: Op) -> DNA:
-    """Return two attention heads in which the op makes the scores, or mixes the values."""
+    """Return two attention heads in which the op computes the scores (PAIRS), or mixes the values (MIXES)."""
     pairs = op.time_dependence is TimeDependence.PAIRS
     constant = " constant=c" if op.uses_constant else ""
     texts = {
@@ -208,7 +209,7 @@ def _check_compiled(dna: DNA) -> None:
     for what, value in (("compiled", found), ("decoding", np.concatenate(pieces, axis=1))):
         difference = float(np.abs(value - wanted).max()) / size
         if not difference <= 1e-8:
-            raise BrokenContractError(f"{what}: a program with it differs from the reference by {difference:.2g}")
+            raise BrokenContractError(f"{what}: the output differs from the reference by {difference:.2g}")
 
 
 def _check_export(dna: DNA, api: API) -> None:
@@ -223,7 +224,7 @@ def _check_export(dna: DNA, api: API) -> None:
         raise BrokenContractError(f"export: {error}") from error
     except Exception as error:  # code of a plugin may raise anything
         why = f"{type(error).__name__}: {error}"
-        raise BrokenContractError(f"export ({api}; the file has `forward` alone, jax and jnp): {why}") from error
+        raise BrokenContractError(f"export ({api}; the file has only `forward`, jax and jnp): {why}") from error
 
 
 def _mutated(mutation: PluginMutation, dna: DNA, seed: int) -> tuple[DNA, str] | None:

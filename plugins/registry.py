@@ -37,7 +37,7 @@ BUILT_IN_MUTATIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LoadedPlugin:
-    """A plugin and its text."""
+    """A plugin and its source."""
 
     source: PluginSource
     plugin: Plugin
@@ -62,7 +62,7 @@ def recorded_plugins() -> list[dict[str, str]]:
 
 
 def plugin_sources() -> tuple[PluginSource, ...]:
-    """Return the texts of the plugins of this process."""
+    """Return the sources of the plugins of this process."""
     return tuple(loaded.source for loaded in loaded_plugins())
 
 
@@ -77,12 +77,12 @@ def register(source: PluginSource) -> LoadedPlugin:
     Only the rows themselves are checked here; `check_plugin` also runs the ops.
 
     Raises:
-        UsageError: the text fails, defines no plugin, clashes with another, or breaks its contract.
+        UsageError: the source fails, defines no plugin, clashes with another plugin, or breaks its contract.
     """
     if source.name in _LOADED:
         if _LOADED[source.name].source.sha256 == source.sha256:
             return _LOADED[source.name]
-        raise UsageError(f"two plugins are named {source.name}, with different texts: rename the file of one")
+        raise UsageError(f"two plugins are named {source.name}, but their sources differ: rename the file of one")
     plugin = _executed(source)
     _refuse_clashes(source.name, plugin)
     for op in plugin.ops:
@@ -114,7 +114,7 @@ def unload(name: str) -> None:
 def _executed(source: PluginSource) -> Plugin:
     """Execute the source as a separate module, and return its plugin.
 
-    Only source that assigns `PLUGIN` is executed, so that a run directory cannot name any other module.
+    Only source that assigns `PLUGIN` is executed, so that a run directory cannot make any other module run.
     """
     try:
         statements = ast.parse(source.text).body

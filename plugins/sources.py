@@ -1,4 +1,4 @@
-"""Sources of plugins: files, importable modules and installed entry points; and which of them a user has loaded.
+"""Sources of plugins: files, importable modules and installed entry points. Records which sources a user has loaded.
 
 A plugin is one file. Its source is its identity: a run records it, workers execute it, and a run made with one source
 is never continued with another. A run directory alone never causes code to run. A recorded plugin is loaded again under
@@ -155,7 +155,7 @@ def _module_file(name: str) -> str | None:
 def _name(stem: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", stem) or stem == "paper":
         raise UsageError(
-            f"a plugin cannot be named {stem!r}: name the file by lower-case letters, digits and underscores"
+            f"a plugin cannot be named {stem!r}: name the file with lower-case letters, digits and underscores"
         )
     return stem
 

@@ -1,8 +1,9 @@
 """The C library's memory allocator in processes that train (glibc only; elsewhere the functions do nothing).
 
 XLA allocates the temporary buffer of a step before every step and frees it afterwards. By default, glibc then returns
-its pages to the system, and the next step pays for zeroed pages: a tenth to a third of the CPU time of a step
-(`benchmarks/allocator.py`). Here freed pages stay with the process, which returns them only on request.
+the pages of the buffer to the system, and the system has to zero new pages for the next step. That takes a tenth to a
+third of the CPU time of a step (`benchmarks/allocator.py`). With these functions freed pages stay with the process,
+which returns them only on request.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ _OPTIONS = {  # environment variable: number of the option in malloc.h, and valu
 
 
 def allocator_environment(threads: int) -> dict[str, str]:
-    """Return the environment variables that keep freed pages with a process, except for those the user has set.
+    """Return the environment variables that keep freed pages with a process, without variables that the user has set.
 
-    With several threads they do not share one arena, where they would wait for each other.
+    With several threads, the limit of one arena is left out, because threads that share an arena wait for each other.
     """
     names = [name for name in _OPTIONS if threads == 1 or name != _ARENAS]
     return {name: str(_OPTIONS[name][1]) for name in names if name not in os.environ}
 
 
 def keep_freed_memory() -> None:
-    """Keep freed pages with this process, unless the user has set how. Call it before JAX creates its client."""
+    """Keep freed pages with this process, unless the user has set the options; call it before JAX makes its client."""
     if (set_option := getattr(_c_library(), "mallopt", None)) is not None:
         for name, (option, value) in _OPTIONS.items():
             if name not in os.environ:

@@ -13,7 +13,7 @@ _PART = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([dhms])"
 _DURATION = re.compile(rf"\s*(?:{_PART}\s*)+")
 
 _LONGEST_SECONDS = 3_650 * _SECONDS["d"]
-"""Ten years: beyond it a duration is a slip of the finger, and timers overflow."""
+"""Ten years. A longer duration is a typing error, and timers would overflow."""
 
 
 def parse_duration(text: str) -> float:
@@ -43,7 +43,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in its two largest units; below ten seconds, with one decimal.
+    """Return a duration in its two largest units; below ten seconds, in seconds with one decimal.
 
     >>> [format_duration(seconds) for seconds in (0.42, 58, 598.4, 86_400, 90_061)]
     ['0.4s', '58s', '9m 58s', '1d', '1d 1h']

@@ -1,4 +1,4 @@
-"""One line from the errors of libraries and from the output of other programs, short enough for a message."""
+"""Short texts for messages, from the errors of libraries and the output of other programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def error_summary(error: BaseException) -> str:
 
 
 def strip_folders(text: str) -> str:
-    """Shorten absolute paths in a text to their file names; addresses of web pages stay.
+    """Shorten absolute paths in a text to their file names; URLs stay unchanged.
 
     >>> strip_folders("cannot open '/tmp/x/part.0' of http://host/set/all")
     "cannot open 'part.0' of http://host/set/all"

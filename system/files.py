@@ -1,4 +1,4 @@
-"""Files that survive a kill: atomic writes and replacements, append-only files with a journal, file hashes."""
+"""Files that stay valid if the process is killed: atomic writes, append-only files with a journal, file hashes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STANDARD_OUTPUT = Path("-")
 
 @contextmanager
 def replacement(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path` to write; it replaces `path` if the block ends without an error."""
+    """Yield a temporary path in the folder of `path`; its file replaces `path` if the block ends without an error."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         yield temporary
@@ -44,13 +44,13 @@ def replacement(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a UTF-8 file completely or leave what was there."""
+    """Write a UTF-8 file completely, or leave the former file unchanged."""
     with replacement(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_output(path: Path, text: str, remedy: str = "choose another place with -o") -> None:
-    """Write a file that the user asked for, atomically, or standard output.
+    """Write a text to the file that the user named, atomically, or to standard output.
 
     Raises:
         UsageError: the file cannot be written; the message ends with the remedy.
@@ -67,7 +67,7 @@ def write_output(path: Path, text: str, remedy: str = "choose another place with
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Rename a folder to `target` and delete what was there; on failure the former content comes back."""
+    """Rename the folder `new` to `target`, and delete the former `target`; on failure, restore the former one."""
     former = new.with_name(f"{new.name}.{secrets.token_hex(4)}.former")
     with suppress(FileNotFoundError):
         target.rename(former)
@@ -96,7 +96,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, name: str, files: Iterable[str]):
-        """Open the files, and cut off what was not committed.
+        """Open the files, and cut off content that was not committed.
 
         Args:
             folder: existing folder of the files.
@@ -128,7 +128,7 @@ class Journal:
         self._files[file].write(content)
 
     def commit(self, state: dict[str, Any]) -> None:
-        """Make everything appended so far survive a kill, together with `state`."""
+        """Make all that was appended so far permanent, together with `state`."""
         for handle in self._files.values():
             handle.flush()
             os.fsync(handle.fileno())

@@ -58,7 +58,7 @@ def machine_memory_bytes() -> int:
 
 
 def machine_identity() -> str:
-    """Return an identifier of the namespace of process ids; processes with equal ones can signal each other by id."""
+    """Return an identifier of the namespace of process ids, in which processes can signal each other by their ids."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -67,7 +67,7 @@ def machine_identity() -> str:
 
 
 def processor_digest() -> str:
-    """Return a hash, 8 hexadecimal digits, of the processor's model and its instruction sets, as far as known."""
+    """Return a hash of the processor's model and instruction sets, as far as known; 8 hexadecimal digits."""
     described = f"{platform.machine()} {platform.processor()}"
     with suppress(OSError):
         first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")
@@ -107,17 +107,17 @@ def resident_bytes(process: psutil.Process | None = None) -> int:
 
 
 def descendants_memory(ancestors: Set[int]) -> Counter[int]:
-    """Return the resident memory of the descendants of each of these processes, in bytes by the ancestor's number."""
+    """Return the resident bytes of the descendants of each of these processes, by process id of the ancestor."""
     processes = {process.pid: process for process in psutil.process_iter(["ppid"])}
     held: Counter[int] = Counter()
     for process in processes.values():
         seen, parent = {process.pid}, process
-        while (number := parent.info["ppid"]) in processes and number not in seen:
-            if number in ancestors:
-                held[number] += resident_bytes(process)
+        while (parent_id := parent.info["ppid"]) in processes and parent_id not in seen:
+            if parent_id in ancestors:
+                held[parent_id] += resident_bytes(process)
                 break
-            seen.add(number)
-            parent = processes[number]
+            seen.add(parent_id)
+            parent = processes[parent_id]
     return held
 
 

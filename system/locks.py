@@ -1,8 +1,8 @@
 """Locks on files and folders that the system releases when their process ends, even by SIGKILL.
 
-These are `flock` locks on descriptors of ours. The `filelock` library takes exclusive locks alone: two programs that
-ask at once whether a run has a controller would each see the other as one, and a folder cannot be locked by its path.
-Windows has no `flock`; there, two processes are not kept apart.
+These are `flock` locks on file descriptors. The `filelock` library is not used, because it has exclusive locks only and
+cannot lock a folder by its path. Two programs that check at the same time whether a run has a controller would each
+take the lock of the other for a controller. Windows has no `flock`; there, nothing excludes a second process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def try_lock(descriptor: int, *, shared: bool = False, timeout_seconds: float = 
 
     Args:
         descriptor: open file or folder.
-        shared: take a lock that other shared locks do not exclude, to ask whether there is an exclusive one.
+        shared: take a shared lock, which only an exclusive lock excludes, to check whether there is an exclusive lock.
         timeout_seconds: how long to retry; infinity waits for the lock.
 
     Raises:

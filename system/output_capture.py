@@ -1,7 +1,7 @@
 """Redirection of everything that libraries print into a log file, so that the progress display stays readable.
 
 Native code (XLA, Ray's core) writes to the file descriptors 1 and 2 directly, so the descriptors are redirected. The
-display writes to a copy of the former stderr.
+display writes to a copy of the original stderr.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LARGEST_LOG = 16 * 2**20
 """Size in bytes above which a log is cut before more is written to it."""
 
 KEPT_LOG = 2**20
-"""Bytes of its end that are kept then."""
+"""Number of bytes at the end of the log that are kept when it is cut."""
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @contextmanager
 def redirect_output(log: Path) -> Iterator[TextIO]:
-    """Send stdout, stderr, logging and warnings to `log`; yield a stream to the former stderr.
+    """Send stdout, stderr, logging and warnings to `log`; yield a stream to the original stderr.
 
     Where stdout or stderr is not the process's own descriptor (as under test runners), only logging and warnings are
     redirected.
@@ -43,7 +43,7 @@ def redirect_output(log: Path) -> Iterator[TextIO]:
         log.open("a").close()
     except OSError as error:
         raise UsageError(
-            f"cannot write {log}: {error.strerror}; if its folder is of another user, copy it to one that you can write"
+            f"cannot write {log}: {error.strerror}; if its folder belongs to another user, copy the folder to yours"
         ) from error
     _cut(log)
     handler = logging.FileHandler(log, encoding="utf-8", delay=True)

@@ -1,10 +1,11 @@
-"""Processes that run a stream of jobs and give the results in the order of the jobs.
+"""Processes that run a stream of jobs and return the results in the order of the jobs.
 
 A job is a picklable callable without arguments, defined in an importable module. The processes are plain interpreters
-fed through pipes. They do not use `concurrent.futures.ProcessPoolExecutor`, whose processes import the user's script
-a second time, stay behind if this process is killed by SIGKILL (measured: they hold both ends of their queue),
-and whose `map` reads all jobs at once before Python 3.14. Here the end of this process closes their standard input, and
-they end.
+that read jobs from pipes. When this process ends, in any way, their standard input closes, and they end too.
+
+`concurrent.futures.ProcessPoolExecutor` is not used, for three reasons. Its processes import the user's script a second
+time. They keep running if this process is killed by SIGKILL, because they hold both ends of their queue (measured). Its
+`map` reads all jobs at once before Python 3.14.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class ProcessPool:
         for process in self._processes:
             process.kill()
             process.wait()
-        self._threads.shutdown(cancel_futures=True)  # every thread has seen the end of its pipe
+        self._threads.shutdown(cancel_futures=True)  # no thread waits: each has reached the end of its pipe
         for process in self._processes:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
@@ -63,7 +64,7 @@ class ProcessPool:
                         pipe.close()
 
     def map(self, jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-        """Yield results in the order of the jobs. Jobs are read as needed: memory holds a few for each process.
+        """Yield results in the order of the jobs. Jobs are read as needed, so memory holds a few for each process.
 
         Raises:
             WorkFailedError: a process died. Errors of a job are also raised here.
@@ -93,10 +94,10 @@ class ProcessPool:
         except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
             code = process.wait() if process.poll() is not None or isinstance(error, EOFError | OSError) else "?"
             raise WorkFailedError(
-                f"a process that tokenizes text died (exit code {code}): check memory, and run again to continue"
+                f"a worker process died (exit code {code}): check memory, and run again to continue"
             ) from error
         finally:
-            self._idle.put(process)  # also a dead one: a job that waits for it would block this process for ever
+            self._idle.put(process)  # even if it has died: otherwise a job could wait for a process forever
         if not succeeded:
             raise result
         return result
@@ -122,4 +123,6 @@ def serve() -> None:
 
 
 def _picklable(error: Exception) -> Exception:
-    return error if isinstance(error, PrimerSearchError) else WorkFailedError(f"text could not be tokenized: {error}")
+    if isinstance(error, PrimerSearchError):
+        return error
+    return WorkFailedError(f"a worker process failed with {type(error).__name__}: {error}")

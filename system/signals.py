@@ -1,10 +1,10 @@
-"""Ctrl-C and termination signals: one way out for every command.
+"""Ctrl-C and termination signals: how they end a command.
 
-The first signal raises KeyboardInterrupt in the main thread. That alone does not end a command: Python drops exceptions
-in destructors and in JAX's callback of the garbage collector, and while XLA compiles, the main thread runs no Python at
-all. Therefore the signal is also noted in a flag, which is read before a file is written and at the end of the command.
-In a process of the command line a thread watches over the way out: it raises again what was dropped, and ends the
-process at a second signal, or if the command has not ended after a limited time.
+The first signal raises KeyboardInterrupt in the main thread. That does not always end a command. Python drops
+exceptions in destructors and in JAX's callback of the garbage collector, and the main thread runs no Python while XLA
+compiles. Therefore the signal also sets a flag, which is read before a file is written and at the end of the command.
+In a process of the command line, a thread also receives the signals. The thread raises a dropped KeyboardInterrupt
+again. It ends the process at a second signal, or if the command has not ended within a limited time.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ GRACE_SECONDS = 20.0
 """Time for a command to save its state and end after the first signal."""
 
 SAME_SECONDS = 0.5
-"""Signals within this time of the first count as the first: a terminal and a parent process may both send one."""
+"""Signals within this time after the first do not count as a second signal, because a terminal and a parent process may
+both send one."""
 
 _CLOSE, _DROPPED = 0, 255
-"""Messages to the thread of a watcher, beside the numbers of signals."""
+"""Messages to the thread of a watcher, besides the numbers of signals."""
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -65,9 +66,9 @@ class InterruptFlag:
 
     Attributes:
         requested: whether a signal has arrived.
-        dropped: whether Python has dropped its exception, so that the handler must raise another.
-        handled: whether the command has been told of it, so that what follows is its orderly end.
-        farewell: returns what to print if the thread ends the process.
+        dropped: whether Python has dropped the signal's exception, so that the handler must raise another one.
+        handled: whether the command already saves its state and ends, so that no exception is needed.
+        farewell: returns the message to print if the watcher ends the process.
     """
 
     requested: bool = False
@@ -76,7 +77,7 @@ class InterruptFlag:
     farewell: Callable[[], str] = lambda: "interrupted"
 
     def raise_if_interrupted(self) -> None:
-        """Raise KeyboardInterrupt if a signal has arrived and its own exception was lost."""
+        """Raise KeyboardInterrupt if a signal has arrived and the exception of the signal was lost."""
         if self.requested and not self.handled:
             raise KeyboardInterrupt
 
@@ -95,13 +96,13 @@ _current: InterruptFlag | None = None
 
 
 def raise_if_interrupted() -> None:
-    """Raise KeyboardInterrupt if a signal has arrived: call it before writing what an interrupted command must not."""
+    """Raise KeyboardInterrupt if a signal has arrived. Call it before a write that an interruption must prevent."""
     if _current is not None:
         _current.raise_if_interrupted()
 
 
 def interruptible(results: Iterable[Event]) -> Iterator[Event]:
-    """Yield the results of long work, and raise KeyboardInterrupt after one during which a signal arrived."""
+    """Yield the results of long work; raise KeyboardInterrupt before a result during which a signal arrived."""
     for result in results:
         raise_if_interrupted()
         yield result
@@ -119,7 +120,7 @@ def ends_at_interruption() -> Iterator[None]:
 
 @contextmanager
 def deferred_interruption() -> Iterator[Callable[[], bool]]:
-    """Note the first Ctrl-C or termination signal instead of raising it, so that the block can save its state.
+    """Record the first Ctrl-C or termination signal instead of raising it, so that the block can save its state.
 
     A second signal raises KeyboardInterrupt.
 
@@ -128,14 +129,14 @@ def deferred_interruption() -> Iterator[Callable[[], bool]]:
     """
     arrived: list[float] = []
 
-    def note(*_: object) -> None:
+    def record(*_: object) -> None:
         if arrived and time.monotonic() - arrived[0] > SAME_SECONDS:
             raise KeyboardInterrupt
         arrived.append(time.monotonic())
         if _current is not None:
             _current.requested = _current.handled = True
 
-    former = _set_handlers(note)
+    former = _set_handlers(record)
     try:
         yield lambda: bool(arrived)
     finally:
@@ -150,8 +151,8 @@ def interrupt_on_termination(grace_seconds: float | None = None) -> Iterator[Int
     SIGINT is set as well, because shells start background processes with SIGINT ignored.
 
     Args:
-        grace_seconds: time after the first signal in which the block must end, or a thread ends the process with exit
-            code 130, as it does at a second signal; None: no thread, and every signal raises.
+        grace_seconds: time in which the block must end after the first signal. After that time, or at a second signal,
+            a thread ends the process with exit code 130. None: there is no thread, and every signal raises.
     """
     global _current
     if _current is not None:
@@ -174,13 +175,13 @@ def interrupt_on_termination(grace_seconds: float | None = None) -> Iterator[Int
         _current = None
         if watcher is not None:
             watcher.close()
-        ending = watcher is not None and flag.requested  # the process ends now: a further signal must not end it first
+        ending = watcher is not None and flag.requested  # the command is ending; no other signal may interrupt that
         for number, handler in former.items():
             signal.signal(number, signal.SIG_IGN if ending else handler)
 
 
 def _set_handlers(handler: Callable[..., None]) -> dict[int, Any]:
-    """Set the handler of the signals, and return the former handlers; none outside the main thread."""
+    """Set the handler of the signals, and return the former handlers; do nothing outside the main thread."""
     former: dict[int, Any] = {}
     with suppress(ValueError):  # only the main thread may set handlers
         for name in _SIGNALS:
@@ -191,13 +192,13 @@ def _set_handlers(handler: Callable[..., None]) -> dict[int, Any]:
 
 
 class _Watcher:
-    """A thread that sees signals also while the main thread runs no Python, and ends the process if it must."""
+    """A thread that receives signals even while the main thread runs no Python, and ends the process if necessary."""
 
     def __init__(
         self, flag: InterruptFlag, handler: Callable[..., None], numbers: dict[int, Any], grace_seconds: float
     ):
         self._flag, self._handler, self._numbers, self._grace_seconds = flag, handler, frozenset(numbers), grace_seconds
-        self._terminal = os.dup(2)  # a search sends the descriptor 2 to its log
+        self._terminal = os.dup(2)  # a search redirects descriptor 2 to its log
         self._signals, self._written = os.pipe()
         os.set_blocking(self._written, False)
         self._former = signal.set_wakeup_fd(self._written, warn_on_full_buffer=False), sys.unraisablehook
@@ -220,7 +221,7 @@ class _Watcher:
         while True:
             left = None if first is None else max(0.0, first + self._grace_seconds - time.monotonic())
             if not select.select([self._signals], [], [], left)[0]:
-                self._end_process(f" (and not ended after {self._grace_seconds:g} s)")
+                self._end_process(f" (the command did not end within {self._grace_seconds:g} s)")
             for number in os.read(self._signals, 64):
                 if number == _CLOSE:
                     return
@@ -232,7 +233,7 @@ class _Watcher:
                 if number == signal.SIGINT and self._raised_again:
                     self._raised_again -= 1
                     continue
-                # A library's own handler, such as that of a server, deals with its signals itself.
+                # A signal for which a library, such as a server, has set another handler is left to that handler.
                 if number not in self._numbers or signal.getsignal(number) is not self._handler:
                     continue
                 self._flag.requested = True
@@ -243,7 +244,7 @@ class _Watcher:
                     self._end_process("")
 
     def _after_drop(self, dropped: Any) -> None:
-        """Handle an exception that Python drops; it cannot be raised here."""
+        """Handle an exception that Python drops. It cannot be raised again here, so the thread does that."""
         if isinstance(dropped.exc_value, KeyboardInterrupt) and self._flag.requested:
             self._flag.dropped = True
             os.write(self._written, bytes([_DROPPED]))

@@ -1,7 +1,8 @@
-"""Standard streams that cannot end a command: closed, full or of another encoding.
+"""Standard streams that do not stop a command if they are closed or full, or if their encoding lacks a character.
 
-Messages and progress go to stderr and are decoration: a reader that closes the pipe, or a full device, must not stop a
-search. Results go to stdout: there a reader that closes the pipe ends the printing, never the work before it.
+Messages and progress go to stderr. A search must not stop because the reader of stderr closes the pipe, or because a
+device is full. Results go to stdout. If the reader of stdout closes the pipe, only the printing ends; the work is done
+before.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ def forgiving_stream(descriptor: int, *, close: bool, encoding: str = "utf-8") -
 
 
 def prepare_standard_streams() -> None:
-    """Open missing standard streams, make stderr forgiving, and let no character fail for an encoding without it.
+    """Open missing standard streams, let writes to stderr never fail, and replace characters that the encoding lacks.
 
-    A closed descriptor is opened first, because the next file that is opened, such as the run store, would get its
-    number, and with it all that libraries print.
+    Closed descriptors are opened first. Otherwise the next file that is opened, such as the run store, would get the
+    number of stdout or stderr, and libraries would print into that file.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -52,12 +53,12 @@ def prepare_standard_streams() -> None:
 
 
 def print_line(text: str, end: str = "\n") -> None:
-    """Print to stdout, with a question mark for what its encoding lacks; `typer.echo` writes UTF-8 to ASCII."""
+    """Print to stdout, with a question mark for each character that its encoding lacks (`typer.echo` writes UTF-8)."""
     print(text, end=end, flush=True)
 
 
 def print_message(message: str, stream: TextIO) -> None:
-    """Print a message; on a terminal, a long one continues on the next line between words."""
+    """Print a message; on a terminal, a long message is wrapped between words."""
     if stream.isatty():
         columns = 80
         with suppress(OSError, ValueError):
@@ -67,7 +68,7 @@ def print_message(message: str, stream: TextIO) -> None:
 
 
 def discard_output() -> None:
-    """Send the rest of stdout nowhere, so that Python does not write to a closed pipe when it exits."""
+    """Discard all further output to stdout, so that Python does not write to a closed pipe when it exits."""
     try:
         descriptor = sys.stdout.fileno()
     except (AttributeError, OSError, ValueError):

@@ -11,7 +11,7 @@ __all__ = ["cache_folder", "user_path"]
 
 
 def user_path(text: str | Path) -> Path:
-    """Return a path that a user gave, with `~` replaced by a home folder: shells leave `--option=~/x` as it is.
+    """Return a path that a user gave, with `~` replaced by a home folder; shells do not expand `--option=~/x`.
 
     Raises:
         UsageError: the home folder is unknown.
@@ -35,7 +35,7 @@ def cache_folder(name: str) -> Path:
     if root := os.environ.get("PRIMER_SEARCH_CACHE"):
         return user_path(root) / name
     shared = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(shared):  # others are ignored: https://specifications.freedesktop.org/basedir
+    if os.path.isabs(shared):  # relative paths are ignored: https://specifications.freedesktop.org/basedir
         return Path(shared) / "primer-search" / name
     try:
         return Path.home() / ".cache" / "primer-search" / name

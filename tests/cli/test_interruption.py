@@ -162,5 +162,5 @@ def test_a_process_that_does_not_end_in_time_is_ended() -> None:
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGINT)  # the same interruption, from the terminal
     _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (130, "primer-search: interrupted (and not ended after 1 s)\n")
+    assert (process.returncode, err) == (130, "primer-search: interrupted (the command did not end within 1 s)\n")
     assert is_gone(child)

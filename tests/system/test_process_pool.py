@@ -60,7 +60,7 @@ def test_without_processes_jobs_run_here():
 
 
 def test_a_process_that_dies_is_work_that_failed():
-    with ProcessPool(1) as pool, pytest.raises(WorkFailedError, match="a process that tokenizes text died"):
+    with ProcessPool(1) as pool, pytest.raises(WorkFailedError, match="a worker process died"):
         list(pool.map([exit_of(3)]))
 
 

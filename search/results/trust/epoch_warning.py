@@ -8,10 +8,14 @@ from ....workers.protocol import Platform
 from ...config import RunConfig
 from ..speedup import MAX_EPOCHS
 
-__all__ = ["epoch_warning"]
+__all__ = ["OPERATIONS_PER_SECOND", "epoch_warning"]
 
-USUAL_FLOPS: dict[Platform, float] = {"cpu": 2e10, "gpu": 1e14, "tpu": 5e13}
-"""Plausible floating-point operations per second of training: a rough assumption, used only for the warning."""
+OPERATIONS_PER_SECOND: dict[Platform, float] = {"cpu": 1.1e11, "gpu": 1e14, "tpu": 5e13}
+"""Assumed floating-point operations per second of training on one device; a CPU device is one core.
+
+A training step counts as three times its forward operations. The speed of a core is that of the preset `laptop` on an
+AMD EPYC (`configs.rough_time` estimates the time of a step by it); the speeds of GPUs and TPUs are not measured.
+"""
 
 
 def epoch_warning(config: RunConfig, baseline: DNA, train_tokens: int, platform: Platform) -> str:
@@ -31,6 +35,6 @@ def epoch_warning(config: RunConfig, baseline: DNA, train_tokens: int, platform:
         return f"{text}: a full trial reads it {read:,.1f} times, {remedy}" if read > MAX_EPOCHS else ""
     slowest = MAX_EPOCHS * train_tokens / trial.budget_seconds
     flops = 3.0 * model_cost(baseline, config.model, config.model.unit)["flops"]
-    if slowest > trial.devices * USUAL_FLOPS[platform] / flops:
+    if slowest > trial.devices * OPERATIONS_PER_SECOND[platform] / flops:
         return ""
     return f"{text}: a full trial at more than {slowest:,.0f} tokens per second reads it {often}, {remedy}"
