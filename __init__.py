@@ -36,7 +36,7 @@ _MODULES = {
     "refine": "interface.refinement",
     "start_search": "interface.start_search",
 }
-"""Where each name is defined, except that of the module `library`."""
+"""Module that defines each name, except `library`, which is a module itself."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,7 @@
-"""The command `primer-search`: it parses options and prints results; the packages do the work.
+"""The command `primer-search`. It parses options and prints results; other packages do the work.
 
-Each command imports what it needs when it runs, so that `--help` answers at once. Exit codes: 0 done; 1 the work
-failed; 2 wrong usage, configuration or data (one sentence); 130 interrupted (state saved); 141 the reader of a table
-closed the pipe.
+Each command imports its modules when it runs, so that `--help` is fast. Exit codes: 0 done; 1 the work failed; 2 wrong
+usage, configuration or data (one sentence); 130 interrupted (state saved); 141 the reader of a table closed the pipe.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ from .cli_options import (
     pin_to_cpu,
     print_json,
     say,
-    settle_platforms,
+    set_jax_platforms,
 )
 from .cli_plugins import Plugins, load_named_plugins, with_plugins
 from .primitives.errors import PrimerSearchError, UsageError
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 CLOSED_PIPE = 141
-"""Exit code where the reader of stdout closed it, as for other commands that SIGPIPE ends."""
+"""Exit code if the reader of stdout closed the pipe; a shell gives the same code to a command that SIGPIPE ends."""
 
 app = typer.Typer(
     name="primer-search",
@@ -108,18 +107,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _interruptible(list(arguments), None)
     prepare_standard_streams()
-    settle_platforms()
+    set_jax_platforms()
     code = _interruptible(sys.argv[1:], GRACE_SECONDS)
     if code == INTERRUPTED:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(code)  # after an interrupted compilation XLA crashes when Python shuts down
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a traceback would be all that is left to say
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C from here on should not print a traceback
     return code
 
 
 def _interruptible(words: list[str], grace_seconds: float | None) -> int:
-    """Run the command, and return its exit code: 130 if a signal arrived, whatever became of its exception."""
+    """Run the command, and return its exit code: 130 if a signal arrived, even if its exception was suppressed."""
     try:
         with interrupt_on_termination(grace_seconds) as interruption:
             code = _run(words)
@@ -136,7 +135,7 @@ def _run(words: list[str]) -> int:
         code = app(args=words, prog_name="primer-search", standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:
-            raise KeyboardInterrupt  # Typer has caught one and printed nothing
+            raise KeyboardInterrupt  # Typer caught it without a message
         return code if isinstance(code, int) else 0
     except PrimerSearchError as error:
         return _print_error(str(error), error.exit_code)
@@ -196,9 +195,9 @@ def search(
     strategy: Annotated[
         Literal["evolution", "random", "random-init", "guided", "guided-random"] | None,
         typer.Option(
-            help="How candidates are proposed: the paper's evolution, its control without selection, random programs, "
-            "or the guided search of docs/discovery.md and its control.",
-            show_default="that of the preset",
+            help="How candidates are proposed: evolution (the paper's), random (evolution without selection), "
+            "random-init (random programs), guided (docs/discovery.md), or guided-random (guided with random parents).",
+            show_default="the preset's",
         ),
     ] = None,
     plugin: Plugins = None,
@@ -241,7 +240,7 @@ def search(
         init=init or (),
     )
     trackers = check_trackers(track or ())
-    if dry_run:  # a search says it when it has prepared the text
+    if dry_run:  # a search prints this note when it has prepared the text
         plan = with_epoch_warning(plan)
     for note in () if quiet else plan.notes:
         say(note)

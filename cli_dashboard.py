@@ -26,12 +26,15 @@ def dashboard(
         typer.Option(help="Port to listen on.", min=1, max=65535, metavar="N", show_default="8421, or the next free"),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; other machines reach one that is not loopback.", metavar="HOST")
+        str,
+        typer.Option(
+            help="Address to listen on; other machines can connect unless it is a loopback address.", metavar="HOST"
+        ),
     ] = "127.0.0.1",
 ) -> None:
     """Show runs in a browser, also while they are searching.
 
-    Reads the runs and changes nothing. Ctrl-C ends it with exit code 0.
+    The command reads the runs and changes nothing. Ctrl-C ends it with exit code 0.
     """
     from .search.dashboard.served_run import open_runs
     from .search.dashboard.server import create_app, listen, serve

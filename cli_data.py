@@ -31,7 +31,7 @@ def data() -> None:
 def prepare(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="SOURCE")],
     vocabulary: Annotated[
-        int | None, typer.Option(help="Largest number of token ids [that of --config].", metavar="N")
+        int | None, typer.Option(help="Largest number of token ids [the vocabulary of --config].", metavar="N")
     ] = None,
     config: Annotated[
         str | None,
@@ -48,15 +48,17 @@ def prepare(
         str | None,
         typer.Option(
             "--run",
-            help="Prepare the text of a run again, from where it lies now. The settings are those of the run, and the "
-            "text must be the same.",
+            help="Prepare the text of a run again, such as after it was moved to SOURCE. The settings are taken from "
+            "the run, and the text must be the same.",
             metavar="RUN",
         ),
     ] = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of TensorFlow Datasets, for lm1b and tfds: [its default].", metavar="DIR", parser=user_path
+            help="Folder of TensorFlow Datasets, for lm1b and tfds: [the default of TensorFlow Datasets].",
+            metavar="DIR",
+            parser=user_path,
         ),
     ] = None,
     archive: Annotated[
@@ -81,7 +83,7 @@ def prepare(
     if run is None:
         settings = load(config or "laptop", set_ or ())
     elif config is not None or set_ or vocabulary is not None:
-        raise UsageError("--run brings its own settings: leave out --config, --set and --vocabulary")
+        raise UsageError("--run uses the settings of the run: leave out --config, --set and --vocabulary")
     else:
         with Store.open(run, read_only=True) as store:
             settings, expected = load_config(store), store.manifest["dataset_hash"]
@@ -90,7 +92,7 @@ def prepare(
     elif not 257 <= vocabulary <= 262_144:
         raise UsageError(f"--vocabulary is {vocabulary}, but must be between 257 and 262144")
     if is_tfds_source(source):
-        locate_set(source, default_cache_dir(), data_dir, archive, say)  # preparing it warns if it is unofficial
+        locate_set(source, default_cache_dir(), data_dir, archive, say)  # prepare_dataset warns if it is not official
     elif data_dir is not None or archive is not None:
         option = "--data-dir" if data_dir is not None else "--archive"
         raise UsageError(f"{option} is for lm1b and tfds:NAME, not for {source}: leave it out")

@@ -10,10 +10,10 @@ __all__ = ["one_line", "usage_sentence"]
 
 
 def usage_sentence(error: Exception) -> str:
-    """Return a usage error of Typer as one sentence; its attributes are all that is public of such an error."""
-    said = getattr(error, "format_message", error.__str__)
-    message = one_line(said()).rstrip(".").replace("Value error, ", "").replace("Input should be", "must be")
-    if near := getattr(error, "possibilities", None):  # of an option that does not exist
+    """Return a usage error of Typer as one sentence. The classes of these errors are not public, so none is named."""
+    format_message = getattr(error, "format_message", error.__str__)
+    message = one_line(format_message()).rstrip(".").replace("Value error, ", "").replace("Input should be", "must be")
+    if near := getattr(error, "possibilities", None):  # the error is an unknown option
         message = f"{message.partition(' (')[0]}; did you mean {near[0]}?"
     if wrong := re.search(r"'([^']*)' is not one of (.*)", message):
         message += did_you_mean(wrong[1], re.findall(r"'([^']+)'", wrong[2]), "")

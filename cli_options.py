@@ -35,7 +35,7 @@ __all__ = [
     "print_json",
     "say",
     "say_unless",
-    "settle_platforms",
+    "set_jax_platforms",
     "share_the_device",
 ]
 
@@ -47,7 +47,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show only errors and the f
 Candidate = Annotated[
     str | None,
     typer.Argument(
-        help="Number of a candidate, `best` (the best retrained one, or else the best of the search) or `baseline`.",
+        help="Number of a candidate, `best` (the best retrained candidate, or if none was retrained, the best of the "
+        "search) or `baseline`.",
         metavar="CANDIDATE",
         show_default=False,
     ),
@@ -88,7 +89,7 @@ Executor = Annotated[
 ]
 Accelerator = Annotated[
     Literal["auto", "cpu", "gpu", "tpu"] | None,
-    typer.Option(help="Accelerator to train on; auto takes what JAX finds."),
+    typer.Option(help="Accelerator to train on; auto uses what JAX finds."),
 ]
 WorkersPerDevice = Annotated[
     int | None,
@@ -105,7 +106,7 @@ Address = Annotated[str | None, typer.Option(help="Ray cluster to use: host:port
 
 
 def say(line: str) -> None:
-    """Print a message on stderr, unless a signal has asked the command to stop, which raises KeyboardInterrupt."""
+    """Print a message on stderr; if a signal has asked the command to stop, raise KeyboardInterrupt instead."""
     raise_if_interrupted()
     print_message(line, sys.stderr)
 
@@ -119,16 +120,16 @@ def print_json(value: Any) -> None:
     """Print one JSON object on stdout.
 
     Raises:
-        ValueError: the value contains NaN or infinity, which JSON lacks.
+        ValueError: the value contains NaN or infinity, which JSON does not have.
     """
     print(json.dumps(value, allow_nan=False))
 
 
-def settle_platforms() -> None:
+def set_jax_platforms() -> None:
     """Remove JAX_PLATFORM_NAME, which JAX deprecates, and add the CPU to the platforms that JAX_PLATFORMS names.
 
-    With JAX_PLATFORM_NAME=gpu, a process that is restricted to the CPU would look for a GPU and fail. JAX takes the GPU
-    without it. Exports are checked on the CPU.
+    With JAX_PLATFORM_NAME=gpu, a process that is restricted to the CPU would look for a GPU and fail. Without it, JAX
+    still uses the GPU by default. The CPU is needed because exports are checked on it.
     """
     only_cpu = os.environ.pop("JAX_PLATFORM_NAME", "").lower() == "cpu"
     if platforms := os.environ.get("JAX_PLATFORMS") or "cpu" * only_cpu:
@@ -136,16 +137,16 @@ def settle_platforms() -> None:
 
 
 def share_the_device() -> None:
-    """Let JAX allocate device memory as needed, since a search may be using the device."""
+    """Make JAX allocate device memory only as needed, because a search may be using the same device."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def choose_platform(
     accel: str = "auto", executor: str = "inline", address: str | None = None, quiet: bool = False, run: str = ""
 ) -> None:
-    """Find the platform to use for an `--accel`, restrict this process to the CPU if it needs no other, and say why.
+    """Find the platform for `--accel`, and restrict this process to the CPU if it needs no other platform.
 
-    `run` is the run that sets `accel`, for messages.
+    If an accelerator cannot be used, print the reason. `run` is the run that sets `accel`, for messages.
 
     Raises:
         UsageError: the accelerator does not exist.

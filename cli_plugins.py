@@ -22,8 +22,8 @@ Plugins = Annotated[
     ),
 ]
 
-WITHOUT = frozenset({"stop"})
-"""Commands that read no program."""
+WITHOUT_PLUGINS = frozenset({"stop"})
+"""Commands without the option, because they read no program."""
 
 
 def load_named_plugins(references: Sequence[str] | None) -> None:
@@ -35,7 +35,7 @@ def load_named_plugins(references: Sequence[str] | None) -> None:
 
 def with_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
     """Return a command with the option `--plugin`, whose plugins are loaded before it runs."""
-    if command.__name__ in WITHOUT:
+    if command.__name__ in WITHOUT_PLUGINS:
         return command
 
     @functools.wraps(command)

@@ -34,7 +34,7 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the class.", metavar="CLASS")] = None,
     api: Annotated[Literal["nnx", "linen"], typer.Option(help="Flax API of the class.")] = "nnx",
     weights: Annotated[
-        bool, typer.Option("--weights", help="Also write trained weights, for block.py into block_weights/.")
+        bool, typer.Option("--weights", help="Also write trained weights: for block.py, to the folder block_weights/.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
@@ -53,7 +53,7 @@ def export(
     trained = None
     if weights:
         if to_stdout:
-            raise UsageError("--weights writes a folder beside the file, and -o - writes no file: give -o a file")
+            raise UsageError("--weights writes a folder next to the file, but -o - writes no file: give -o a file")
         if candidate is None:
             raise UsageError(
                 f"--weights needs a trained candidate, but {run} is given alone: name a run and one of its candidates"

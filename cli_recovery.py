@@ -14,7 +14,7 @@ from .system.standard_streams import print_line
 __all__ = ["register"]
 
 SHOWN = 10
-"""Findings and numbers of lost candidates that are printed."""
+"""Largest number of findings, and of lost candidates, that are printed."""
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 def repair(
     run: Run,
-    check: Annotated[bool, typer.Option("--check", help="Only say what is wrong; exit code 1 if anything is.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only print what is wrong; exit code 1 if something is.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Recover what a damaged run still holds, and keep the damaged files.
@@ -78,14 +80,14 @@ def clean(
         bool, typer.Option("--cache", help="Delete the compiled programs; later trainings compile them again.")
     ] = False,
     texts: Annotated[
-        bool, typer.Option("--texts", help="Delete the prepared texts; a search that is running needs its own.")
+        bool, typer.Option("--texts", help="Delete the prepared texts; a running search still needs its text.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the sizes.")] = False,
     json_: Json = False,
 ) -> None:
-    """Show the sizes of runs and of the cache, and delete what a killed process or a repair left in the runs.
+    """Show the sizes of runs and of the cache, and delete files that a killed process or a repair left in the runs.
 
-    Without RUN and options it deletes nothing.
+    Without RUN and options, the command deletes nothing.
     """
     from .search.recovery.clean import CACHE, cache_parts, delete, run_parts
     from .search.runs.run_directory import find_run
@@ -105,7 +107,7 @@ def clean(
     for where, what, size, deleted in shown:
         print_line(f"{where:<30} {size / 2**20:>10,.1f} MiB  {what}{' (deleted)' if deleted else ''}")
     if not shown:
-        say("there is nothing: no cache, and no run was named")
+        say("nothing to show: there is no cache, and no run was named")
 
 
 def _lost(candidates: list[int], trials: list[int], events: int) -> str:

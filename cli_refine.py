@@ -1,4 +1,4 @@
-"""Commands that look inside a trained model and improve it: analyze and refine. They only parse options and print."""
+"""Commands that analyze and improve a trained model: analyze and refine. They only parse options and print."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OtherText = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="Another text to measure on, as a search names it; the model's tokenizer reads it.",
+        help="Another text to measure on, named as for a search; it is encoded by the model's tokenizer.",
         metavar="SOURCE",
         show_default="the text of the training",
     ),
@@ -53,11 +53,12 @@ def analyze(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how linear the layers of a trained model are, and what it costs to remove or to linearize each.
+    """Measure how linear each layer of a trained model is, and how much the loss depends on it.
 
-    A candidate without weights is trained first. Linear maps are fitted on one half of the validation text, and
-    scored on the other. The result is stored beside the weights, as analysis.json and analysis.html, and
-    the candidate's page of the dashboard shows it.
+    A candidate without weights is trained first. A linear map of each layer is fitted on one half of the validation
+    text. On the other half, the maps are scored, and the loss is measured without each layer and with its map instead.
+    The result is stored next to the weights, as analysis.json and analysis.html, and the dashboard shows it on the
+    candidate's page.
     """
     weights, folder = _named_weights(run, candidate)
     from .search.refinement.analysis_result import write_analysis
@@ -93,7 +94,7 @@ def refine(
     candidate: Candidate = None,
     criterion: Annotated[
         Literal["loss", "accuracy"],
-        typer.Option(help="Score to improve: loss is the less noisy one, accuracy that of the paper."),
+        typer.Option(help="Score to improve: loss is less noisy, accuracy is the paper's."),
     ] = "loss",
     shares: Annotated[
         str, typer.Option(help="Shares of the rank to try, above 0 and below 1.", metavar="NUMBER,...")
@@ -116,11 +117,11 @@ def refine(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Lower the ranks of a trained model's matrices where it then predicts better, and save it.
+    """Lower the rank of those matrices of a trained model whose reduction makes it predict better, and save the model.
 
     Every layer, matrix and share of the rank is tried on a fifth of the validation text, and the best reductions are
-    combined. Loss and accuracy before and after are measured on the rest, also by frequency of the token. If no
-    reduction helps, nothing is written.
+    combined. Loss and accuracy before and after are measured on the rest of the text, also by frequency of the tokens.
+    If no reduction helps, nothing is written.
     """
     ranks = _parse_shares(shares)
     if output.exists() and not force:

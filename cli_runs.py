@@ -120,7 +120,7 @@ def leaderboard(
     from .search.runs.store import Store
 
     selection = Selection(tuple(where or ()), confirmed, sort)
-    select_rows([], selection)  # refuses a wrong field before anything is read
+    select_rows([], selection)  # raises an error for a wrong field before anything is read
     boards = []
     for run in dict.fromkeys(runs):
         with Store.open(run, read_only=True) as store:

@@ -1,4 +1,4 @@
-"""The command `simulate`: a search over invented trainings. Parsing and printing only."""
+"""The command `simulate`: a search with simulated trainings. It only parses options and prints."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def simulate(
     proposals: Annotated[
         Literal["real", "copies"],
         typer.Option(
-            help="real: mutate and check programs, as a search does; copies: leave this out, which is faster."
+            help="real: mutate and check programs as a search does; copies: copy the parent instead, which is faster."
         ),
     ] = "real",
     overhead: Annotated[
         str | None,
         typer.Option(
-            help="Time of a trial besides training: compilation, checks and validation.",
+            help="Time that a trial takes in addition to training: compilation, checks and validation.",
             metavar="DURATION",
             show_default="as recorded, about 6s",
         ),
@@ -56,15 +56,19 @@ def simulate(
     controller_clock: Annotated[
         Literal["cpu", "wall", "none"],
         typer.Option(
-            help="Time that the controller's own work takes while workers wait: its CPU time, wall clock, or none, so "
-            "that a simulation repeats exactly."
+            help="Simulated time that the controller's own work takes while workers wait: its CPU time, its wall-clock "
+            "time, or none. With none, the result depends only on --seed."
         ),
     ] = "cpu",
     limit: Annotated[
         str,
-        typer.Option(help="Real time after which the simulation ends and reports how far it came.", metavar="DURATION"),
+        typer.Option(
+            help="Real time after which the simulation ends and reports what it has simulated.", metavar="DURATION"
+        ),
     ] = "10m",
-    seed: Annotated[int, typer.Option(help="Random seed of the search and of its results.", min=0, metavar="N")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed of the search and of its simulated trainings.", min=0, metavar="N")
+    ] = 0,
     run_dir: Annotated[
         Path | None,
         typer.Option(
@@ -73,10 +77,10 @@ def simulate(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Simulate a search with many workers: how busy they are, what it stores, and what limits it.
+    """Simulate a search with many workers: print how busy they are, how much the run stores, and what limits its speed.
 
-    The controller, the strategy, the mutations and the store are real. Trainings are drawn from recorded ones, and the
-    workers' time is virtual.
+    The controller, the strategy, the mutations and the store are real. Trainings are drawn from recorded trainings, and
+    the workers' time is virtual.
     """
     import json
 

@@ -1,4 +1,4 @@
-"""Commands that retrain and test programs: confirm, compare, ablate, doctor and stress. Parsing and printing only."""
+"""Commands confirm, compare, ablate, doctor and stress, which retrain and test programs. They only parse and print."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from .system.user_folders import user_path
 __all__ = ["register"]
 
 UNBOUNDED = "3650d"
-"""Wall clock of a study, which lasts as long as its trainings."""
+"""Wall-clock budget of a study: longer than any, because a study ends with its last training."""
 
 LOG = "record.jsonl"
 """File in a study's output folder with the finished trainings."""
@@ -73,8 +73,8 @@ def confirm(
     scale: Annotated[
         list[str] | None,
         typer.Option(
-            help="Model size to retrain them at, such as layers=4,unit=16,budget=60s (also: length, batch, devices, "
-            "learning_rate); values that are not given are the run's; repeatable.",
+            help="Model size to retrain candidates at, such as layers=4,unit=16,budget=60s (also: length, batch, "
+            "devices, learning_rate); other values are the run's; repeatable.",
             metavar="KEY=VALUE,...",
         ),
     ] = None,
@@ -136,7 +136,10 @@ def compare(
         str, typer.Option(help="The program that all are compared with.", metavar="WHAT")
     ] = "TRANSFORMER",
     lr_sweep: Annotated[
-        int, typer.Option(help="Learning rates tried for each, factors of two apart.", min=1, max=9, metavar="N")
+        int,
+        typer.Option(
+            help="Number of learning rates to try for each program, a factor of two apart.", min=1, max=9, metavar="N"
+        ),
     ] = 1,
     match: Annotated[
         Literal["params", "flops"] | None,
@@ -295,9 +298,9 @@ def doctor(
         from .workers.devices.discovery import use_cpu_only
 
         use_cpu_only()
-        say(f"{busy.path} is searching: the checks run on the CPU and leave its accelerator alone")
+        say(f"{busy.path} is searching: the checks run on the CPU and do not use its accelerator")
     else:
-        choose_platform(quiet=True)  # the findings say it
+        choose_platform(quiet=True)  # the findings name the platform
     from .search.doctor.checks import examine, report
     from .search.reports.console import console_for
     from .search.reports.tables.doctor_table import print_findings
@@ -312,9 +315,9 @@ def doctor(
 def stress(
     run: RunOrName,
     candidate: Candidate = None,
-    layers: Annotated[str, typer.Option(help="Depths to try.", metavar="N,...")] = "12,24",
+    layers: Annotated[str, typer.Option(help="Numbers of layers to try.", metavar="N,...")] = "12,24",
     length_factor: Annotated[
-        str, typer.Option(help="Lengths to try, as multiples of the preset's.", metavar="N,...")
+        str, typer.Option(help="Sequence lengths to try, as multiples of the preset's length.", metavar="N,...")
     ] = "16",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or both.", metavar="NAME,...")] = "float32,bfloat16",
     steps: Annotated[int, typer.Option(help="Training steps of each model.", min=0, metavar="N")] = 50,
@@ -328,7 +331,8 @@ def stress(
 ) -> None:
     """Measure the largest values, scores and gradients of a block in deep, long and low-precision models.
 
-    It trains the preset's own size and every combination of depth and length, in every precision, and reports failures.
+    The command trains models of the preset's size and of every combination of depth and length, in every precision,
+    and reports failures.
     """
     share_the_device()
     from .configs import load

@@ -1,4 +1,4 @@
-"""Commands that train the weights of a candidate and sample text from it. They only parse options and print."""
+"""Commands that train the weights of a candidate and sample text with them. They only parse options and print."""
 
 from __future__ import annotations
 
@@ -41,14 +41,17 @@ def train(
         typer.Option("--from", help="Start from the weights in a folder, with a new optimizer.", metavar="FOLDER"),
     ] = None,
     resume: Annotated[
-        str | None, typer.Option(help="Continue the interrupted training of a folder exactly.", metavar="FOLDER")
+        str | None,
+        typer.Option(
+            help="Continue the interrupted training of the weights in a folder, with its settings.", metavar="FOLDER"
+        ),
     ] = None,
     scale: Annotated[
         str,
         typer.Option(
             help="Other sizes: layers, unit, length, batch, devices, learning_rate.",
             metavar="KEY=VALUE,...",
-            show_default="those of the run or the weights",
+            show_default="the sizes of the run or the weights",
         ),
     ] = "",
     budget: Annotated[
@@ -56,7 +59,7 @@ def train(
         typer.Option(
             help="Training time, such as 1h, or 5000steps.",
             metavar="BUDGET",
-            show_default="that of the run or the weights",
+            show_default="the budget of the run or the weights",
         ),
     ] = None,
     objective: Annotated[
@@ -72,12 +75,17 @@ def train(
         typer.Option(
             help="Weights of denoisers (ul2r) or tasks (instruct).",
             metavar="NAME=WEIGHT,...",
-            show_default="those of the papers",
+            show_default="the papers' weights",
         ),
     ] = "",
     cap: Annotated[
         int | None,
-        typer.Option(help="Most examples of a task in an epoch (instruct).", min=1, metavar="N", show_default="30000"),
+        typer.Option(
+            help="Largest number of examples of a task in an epoch (instruct).",
+            min=1,
+            metavar="N",
+            show_default="30000",
+        ),
     ] = None,
     regularizer: Annotated[
         Literal["none", "cosine", "mse"],
@@ -127,8 +135,9 @@ def train(
 ) -> None:
     """Train a candidate, or continue from saved weights, and save the weights.
 
-    They go to RUN/weights/CANDIDATE/: model.safetensors, the same as an Orbax checkpoint, tokenizer.json, model.json
-    and curve.json. Without options, a candidate trains with its run's settings. Budgets count training alone.
+    The folder RUN/weights/CANDIDATE/ then has the weights in model.safetensors and in an Orbax checkpoint, and the
+    files tokenizer.json, model.json and curve.json. Without options, a candidate trains with its run's settings. A
+    budget counts only training time.
 
     An interrupted or killed training continues with the same command, or with --resume FOLDER.
     """
@@ -151,7 +160,7 @@ def train(
     else:
         job = interrupted_job(resume)
     choose_platform(job.config.workers.accel, run="" if job.run is None else str(job.run))
-    weights = _trained(job, force, save_seconds)
+    weights = _train_and_say(job, force, save_seconds)
     if json_:
         curve = json.loads((job.folder / "curve.json").read_text(encoding="utf-8"))
         print_json({"folder": str(job.folder), **weights.training, "curve": curve})
@@ -169,7 +178,7 @@ def _save_seconds(text: str) -> float:
 def _job(
     run: str | None, candidate: str | None, from_: str | None, data: str | None, options: TrainingOptions
 ) -> TrainingJob:
-    """Return what the command trains: a candidate of a run, or saved weights."""
+    """Return the job of the command: a training of a candidate of a run, or of saved weights."""
     from .configs.scale_option import parse_scale
     from .search.weights.training_job import plan_further_training, plan_training
 
@@ -193,7 +202,7 @@ def generate(
     prompt: Annotated[
         str, typer.Option(help="Start of the text; if empty, the text is a new document.", metavar="TEXT")
     ] = "",
-    tokens: Annotated[int, typer.Option(help="Most tokens to sample.", min=1, metavar="N")] = 100,
+    tokens: Annotated[int, typer.Option(help="Largest number of tokens to sample.", min=1, metavar="N")] = 100,
     temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.", metavar="NUMBER")] = 0.8,
     top_k: Annotated[int, typer.Option(help="Sample from the N most likely tokens; 0: all.", min=0, metavar="N")] = 40,
     seed: Annotated[int, typer.Option(help="Random seed of the sampling.", min=0, max=2**32 - 1, metavar="N")] = 0,
@@ -239,7 +248,7 @@ def trained_or_saved(run: str, candidate: str) -> Weights:
     if (weights := load_saved_weights(job)) is not None:
         return weights
     say(f"{job.name} has no saved weights, so it is trained now (`primer-search train` can train it for longer)")
-    return _trained(job)
+    return _train_and_say(job)
 
 
 def _stream(prompt: str, pieces: Iterable[str]) -> str:
@@ -255,7 +264,7 @@ def _stream(prompt: str, pieces: Iterable[str]) -> str:
     return "".join(written)
 
 
-def _trained(job: TrainingJob, force: bool = False, save_seconds: float | None = None) -> Weights:
+def _train_and_say(job: TrainingJob, force: bool = False, save_seconds: float | None = None) -> Weights:
     """Train with a progress display and print the result, all on stderr."""
     from .search.reports.progress.training_progress import TrainingProgress
     from .search.weights.train_weights import SAVE_SECONDS, train_weights
@@ -271,7 +280,7 @@ def _trained(job: TrainingJob, force: bool = False, save_seconds: float | None =
 
 
 def _losses(facts: Mapping[str, Any]) -> str:
-    """Return the losses of a training, with those before it."""
+    """Return the losses of a training as text; if it continued from weights, also the losses before it."""
 
     def loss(name: str) -> str:
         before = facts[f"first_{name}"]
@@ -280,4 +289,4 @@ def _losses(facts: Mapping[str, Any]) -> str:
     bits = "" if facts["bits_per_byte"] is None else f", {facts['bits_per_byte']:.4f} bits/byte"
     if facts["objective"] == "causal":
         return loss("loss_nats") + bits
-    return f"{loss('loss_nats')} by {facts['objective']}; the text {loss('text_nats')}{bits}"
+    return f"loss of {facts['objective']} {loss('loss_nats')}; loss of the text {loss('text_nats')}{bits}"

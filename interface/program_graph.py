@@ -17,13 +17,13 @@ def program_graph(graph: Graph, unit: int, length: int | None = None) -> dict[st
     Args:
         graph: canonical program.
         unit: channels in one unit of width.
-        length: sequence length; needed only for a program tied to one.
+        length: sequence length; needed only if the program is tied to one length.
 
     Returns:
-        `nodes`, each with `id`, `op`, `label` (names of the subprograms and of the instruction), `kind` (activation,
-        scores or scalar), `channels` (None unless an activation), `constant` (None without one), `branches` (copies
-        that run in parallel) and `parameters` (shapes by name); `edges`, each with `source`, `target` and `operand` (0
-        or 1); and `output`, the id of the result.
+        The lists `nodes` and `edges`, and `output`, the id of the node that is the result. A node has `id`, `op`,
+        `label` (names of the subprograms and of the instruction), `kind` (activation, scores or scalar), `channels`
+        (None unless an activation), `constant` (None without one), `branches` (number of parallel copies) and
+        `parameters` (shapes by name). An edge has `source`, `target` and `operand` (0 or 1).
 
     >>> from primer_search import library
     >>> from primer_search.primitives import build_graph

@@ -1,4 +1,4 @@
-"""Look inside a trained model and improve it: what the commands `analyze` and `refine` do."""
+"""Analysis and refinement of a trained model: the functions behind the commands `analyze` and `refine`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOKENS = 65_536
 """Tokens of the validation text that are used."""
 
 ReportSteps = Callable[[int, int], None]
-"""Function of the number of finished steps and of all."""
+"""A function that receives the number of finished steps and the number of all steps."""
 
 
 def analyze(
@@ -29,16 +29,17 @@ def analyze(
     data: str | None = None,
     progress: ReportSteps = lambda done, total: None,
 ) -> ModelAnalysis:
-    """Measure how linear the layers of a trained model are, and what removing or linearizing each costs.
+    """Measure how linear each layer of a trained model is, and how the loss changes without it and with a linear map.
 
     Args:
         folder: folder of saved weights, such as `runs/first/weights/12`.
         tokens: tokens of the validation text to use.
         data: text to use, named as for a search; None: the text of the training.
-        progress: called with the number of finished steps and of all.
+        progress: called with the number of finished steps and the number of all steps.
 
     Raises:
-        UsageError: the folder holds no weights, the text is missing or too short, or the model is not finite on it.
+        UsageError: the folder holds no weights, the text is missing or too short, or the model has values on it that
+            are not finite.
     """
     from ..search.refinement.layer_analysis import analyze_layers
 
@@ -59,23 +60,23 @@ def refine(
     overwrite: bool = False,
     progress: ReportSteps = lambda done, total: None,
 ) -> RefinementResult:
-    """Lower the ranks of a trained model's matrices where it then predicts better.
+    """Lower the rank of those matrices of a trained model whose reduction makes the model predict better.
 
     Args:
         folder: folder of saved weights.
-        output: folder of the refined weights; None, or if no reduction helps: nothing is written.
+        output: folder to write the refined weights to. Nothing is written if it is None or no reduction helps.
         criterion: score to improve, `loss` or `accuracy`.
-        shares: shares of the largest rank to try; None: those of the command.
-        margin: standard errors by which a reduction must help to be kept; None: that of the command.
-        tokens: tokens of the validation text to use, a fifth of them to choose on.
+        shares: shares of the largest rank to try; None: the default of the command.
+        margin: standard errors by which a reduction must help to be kept; None: the default of the command.
+        tokens: tokens of the validation text to use; reductions are chosen on a fifth of them.
         data: text to use, named as for a search; None: the text of the training.
         factored: whether to also write factored weights.
         overwrite: whether to replace an existing folder.
-        progress: called with the number of scored models and of all.
+        progress: called with the number of scored models and the number of models to score.
 
     Raises:
-        UsageError: the folder holds no weights, the text is missing or too short, the model is not finite on it, or the
-            output cannot be written.
+        UsageError: the folder holds no weights, the text is missing or too short, the model has values on it that are
+            not finite, or the output cannot be written.
     """
     from ..search.refinement.rank_search import MARGIN, SHARES, refine_ranks
     from ..search.refinement.refined_weights import write_refined

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "Run", "open_run"]
 
 Rows = Literal["candidates", "trainings"]
-"""What a row of a table is: a candidate as on the leaderboard, or one finished training."""
+"""Rows of a table: the candidates as on the leaderboard, or the finished trainings."""
 
 POLL_SECONDS = 0.5
-"""Time between two looks at a run that is followed."""
+"""Seconds between two reads of a run while a method waits for it."""
 
 _NOT_COLUMNS = ("curve", "hurdle_losses", "hurdle_steps")
 
 
 def open_run(path: Path | str) -> Run:
-    """Return a run that is finished, or that another process searches.
+    """Return a stored run, also while another process is searching.
 
     Args:
         path: directory of the run, or its name under `runs/`.
@@ -51,7 +51,7 @@ def open_run(path: Path | str) -> Run:
 
 
 class Run:
-    """A run; `start_search` and `open_run` return it. It only reads, except `resume`, `stop` and `report`.
+    """A run, as `start_search` and `open_run` return it. All methods except `resume`, `stop` and `report` only read it.
 
     Attributes:
         path: directory of the run.
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def running(self) -> bool:
-        """Whether a search writes the run."""
+        """Whether a search is running that writes to this run."""
         return (self._process is not None and self._process.running) or self._directory.controller() is not None
 
     @property
@@ -86,7 +86,7 @@ class Run:
         """Yield the finished trainings in order of arrival.
 
         Args:
-            follow: while a search runs, yield its trainings as they arrive, until it ends.
+            follow: whether to wait for further trainings, and yield them as they arrive, until the search ends.
         """
         last = 0
         while True:
@@ -147,7 +147,7 @@ class Run:
         return RunCandidate(self.path, found.id, dna, found.parent, found.mutations, model)
 
     def best(self) -> RunCandidate:
-        """Return the best retrained candidate, or without one the best of the search; never the baseline.
+        """Return the best retrained candidate; if none was retrained, the best of the search. Never the baseline.
 
         Raises:
             UsageError: no candidate has finished a full training yet.
@@ -177,7 +177,7 @@ class Run:
         """Continue the search in a separate process.
 
         Args:
-            budget: further wall-clock time, such as `10m`; None: what is left of the run's.
+            budget: further wall-clock time, such as `10m`; None: what is left of the run's budget.
             track: experiment trackers that also log the trials.
 
         Raises:

@@ -32,13 +32,13 @@ __all__ = ["RunCandidate"]
 
 @dataclass(frozen=True, slots=True)
 class RunCandidate:
-    """A candidate of a run; `Run.candidate` and `Run.best` return it.
+    """A candidate of a run, as `Run.candidate` and `Run.best` return it.
 
     Attributes:
         run: folder of the run.
         id: number of the candidate; 0 is the baseline.
         dna: program, with constants for its width in the run.
-        parent: number of the candidate that it was mutated from; None without one.
+        parent: number of the candidate that it was mutated from; None if it has no parent.
         mutations: descriptions of the edits of the parent.
         model: shape of the language model that it was trained in.
     """
@@ -61,11 +61,11 @@ class RunCandidate:
         return build_graph(self.dna, length_dependent=self.model.length_dependent or self.dna.length_dependent)
 
     def graph(self) -> dict[str, Any]:
-        """Return nodes and edges of the canonical program as plain data (see `program_graph`)."""
+        """Return the nodes and edges of the canonical program as plain data (see `program_graph`)."""
         return program_graph(self.canonical, self.model.unit, self.model.length)
 
     def summary(self, against: str | None = None) -> CandidateSummary:
-        """Return result, ancestry and, with `against`, the difference to another program.
+        """Return the result, the ancestry and, with `against`, the difference from another program.
 
         Args:
             against: `parent`, `baseline`, a candidate's number or the name of a library program.
@@ -80,7 +80,7 @@ class RunCandidate:
 
         Args:
             width: channels of input and output, a multiple of 8; None: as in the run.
-            length: sequence length of a program tied to one; None: as in the run.
+            length: sequence length, for a program tied to one length; None: as in the run.
             rngs: random stream of the parameters; None: `nnx.Rngs(0)`.
         """
         from flax import nnx
@@ -135,7 +135,7 @@ class RunCandidate:
         again: bool = False,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> Weights:
-        """Return trained weights; if none are saved, train the candidate in this process and save them.
+        """Return trained weights; if none are saved, train the candidate in this process and save its weights.
 
         `primer_search.models.load_weights_into` and `linen_params` put them into a module.
 

@@ -1,7 +1,7 @@
-"""A search in a separate process, started with the words of its command.
+"""A search in a separate process, started by the command `primer-search`.
 
-So the search chooses its devices itself, whatever this process has done with JAX; the run records the command that
-repeats it; and Ctrl-C in a notebook interrupts what waits for the search, not the search.
+So the search chooses its devices itself, even if this process has already used JAX. The run records the command that
+repeats it. And Ctrl-C in a notebook interrupts only the call that waits for the search, not the search.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..system.signals import Interrupted
 __all__ = ["SearchProcess"]
 
 _ERRORS = {2: UsageError, 130: Interrupted}
-"""Errors by exit code; for others WorkFailedError."""
+"""Error to raise for each exit code; for all other codes, WorkFailedError."""
 
 
 class SearchProcess:
@@ -32,13 +32,13 @@ class SearchProcess:
     """
 
     def __init__(self, words: Sequence[str]):
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - the next line closes it
-        weakref.finalize(self, self._said.close)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - the next line closes it
+        weakref.finalize(self, self._stderr.close)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "primer_search", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=self._said,
+            stderr=self._stderr,
             start_new_session=True,
         )
 
@@ -51,15 +51,15 @@ class SearchProcess:
         """Wait until the process ends, and return whether it has; raise its error if it failed.
 
         Raises:
-            UsageError, WorkFailedError, Interrupted: the command failed, with the sentence that it printed.
+            UsageError, WorkFailedError, Interrupted: the command failed; the message is the one that it printed.
         """
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_seconds)
         if self.running:
             return False
         if self._process.returncode:
-            self._said.seek(0)
-            sentence = last_line(self._said.read().decode(errors="replace")).removeprefix("primer-search: ")
+            self._stderr.seek(0)
+            sentence = last_line(self._stderr.read().decode(errors="replace")).removeprefix("primer-search: ")
             error = _ERRORS.get(self._process.returncode, WorkFailedError)
             raise error(sentence or f"the search ended with exit code {self._process.returncode}")
         return True

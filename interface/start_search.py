@@ -1,4 +1,4 @@
-"""Start a search, with the arguments of the command."""
+"""Start of a search from Python, with the same arguments as the command."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def start_search(
     track: Sequence[TrackerName] = (),
     plugins: Sequence[str] = (),
 ) -> Run:
-    """Start a search in a separate process, and return its run as soon as that is stored.
+    """Start a search in a separate process, and return its run as soon as the run is stored.
 
-    The arguments are the options of the command `primer-search`. The search continues if this process ends;
-    `Run.stop` ends it, and `open_run` returns to it.
+    The arguments are the options of the command `primer-search`. The search continues if this process ends. `Run.stop`
+    ends the search, and `open_run` opens its run again.
 
     Args:
         budget: wall-clock time of the whole search, such as `10m`.

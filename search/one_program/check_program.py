@@ -1,7 +1,7 @@
 """Check of a DNA without training: whether it is valid, its identity and its cost.
 
-The checks are those of a search, except that a program over the search's parameter cap is reported, not refused.
-Sizes are those at the unit of width that a search trains the program at.
+The checks are the same as in a search, except that a program over the search's parameter cap is reported, not refused.
+Sizes are given for the unit of width that a search would train the program at.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from ..config import RunConfig
 __all__ = ["Check", "check", "format_check"]
 
 LARGEST_PROBE = 50_000_000
-"""Most parameters of a program at the size of the causality test; more float64 values would fill the memory."""
+"""Largest number of parameters of a program at the size of the causality test; more of them could fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of a check; sizes are those of the configuration.
+    """The result of a check. Sizes are for the model of the configuration.
 
     Attributes:
         accepted: whether the program is valid.
         reason: reason for refusal in one word (see `InvalidProgramError`); None if accepted.
         message: reason for refusal in a sentence.
-        structure_hash: identity of the canonical form; None if the program does not have one.
-        fingerprint: identity of the function; None if the program was refused first.
+        structure_hash: hash of the canonical form; None if the program does not have one.
+        fingerprint: hash of the function; None if the program is refused, or has no fingerprint.
         unit: unit of width that the program is trained at.
         parameters: parameters of the model.
         block_parameters: parameters of one block.
         flops_per_token: forward floating-point operations of one block, per token.
-        parameter_cap: most parameters of a candidate in a search with this configuration.
+        parameter_cap: largest number of parameters of a candidate in a search with this configuration.
         length_dependent: whether the program is tied to one sequence length.
         nodes: number of nodes of the canonical graph.
     """
@@ -75,7 +75,7 @@ def check(dna: DNA, config: RunConfig) -> Check:
         }
         known["unit"] = fitted_unit(graph, model) or model.unit
         known |= _cost(graph, replace(model, unit=known["unit"]))
-        _refuse_giants(graph)
+        _refuse_large_programs(graph)
         check_causality(graph)
         known["fingerprint"] = fingerprint(graph)
     except InvalidProgramError as error:
@@ -119,10 +119,10 @@ def _cap(config: RunConfig) -> int:
     return int(model.most_parameters(_cost(build_graph(baseline, length_dependent=True), model)["parameters"]))
 
 
-def _refuse_giants(graph: Graph) -> None:
+def _refuse_large_programs(graph: Graph) -> None:
     parameters = parameter_count(graph, smallest_unit(graph), LENGTH)
     if parameters > LARGEST_PROBE:
         raise InvalidProgramError(
             "parameters",
-            f"it has {parameters:,} parameters at the size programs are checked at, over {LARGEST_PROBE:,}",
+            f"it has {parameters:,} parameters at the size of the causality test, more than {LARGEST_PROBE:,}",
         )

@@ -1,4 +1,4 @@
-"""Export a block from a run or from the library to a file of Flax source, with its origin and its weights."""
+"""Export of a block from a run or from the library: a file of Flax source with its origin, and trained weights."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ LIBRARY_LENGTH = 64
 """Sequence length of the paper's search, for programs that depend on it."""
 
 SPELLINGS = {"EZ": "EZ", "PP": "PP", "GELU": "GELU", "RELU": "ReLU", "MDHA": "MDHA"}
+"""Words of program names that are not capitalized like other words in class names."""
 
 
 def export_candidate(
@@ -218,7 +219,7 @@ def candidate_provenance(store: Store, candidate_id: int) -> Provenance:
 
 
 def _confirmation(board: Leaderboard, candidate_id: int) -> str:
-    """Return one sentence with the result of fresh trainings of a candidate; empty if there are none."""
+    """Return one sentence with the result of a candidate's retraining; empty if it was not retrained."""
     found = next((one for one in board.confirmed if one.candidate_id == candidate_id), None)
     if found is None:
         return ""

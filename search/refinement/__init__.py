@@ -1,4 +1,4 @@
-"""Analysis and refinement of a trained model: what its layers do, and which ranks they can lose."""
+"""Analysis of the layers of a trained model, and refinement of the model by lower ranks of its matrices."""
 
 __all__ = [
     "analysis_result",

@@ -1,4 +1,4 @@
-"""Result of an analysis of a model's layers, as a value and as the file analysis.json beside the weights."""
+"""Result of an analysis of a model's layers, and its file analysis.json next to the weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .paired_difference import PairedDifference
 __all__ = ["ANALYSIS", "LayerAnalysis", "ModelAnalysis", "read_analysis", "write_analysis"]
 
 ANALYSIS = "analysis.json"
-"""Name of the file beside the weights."""
+"""Name of the file next to the weights."""
 
 FORMAT = 1
-"""Version of the file."""
+"""Version of the file's format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,9 @@ class LayerAnalysis:
         layer: number of the layer, from 1.
         linearity: score of a linear map from the layer's input to its output (see `models.analysis.linearity`); None
             if it is not finite.
-        block_linearity: score of a linear map from the input to what the block adds to it.
-        cosine: mean cosine of a token's embeddings before and after the layer.
+        block_linearity: score of a linear map from the layer's input to the sum that the block adds to it; None if it
+            is not finite.
+        cosine: mean cosine of a token's embeddings before and after the layer; None if it is not finite.
         removed: change of the loss if the layer is removed, in nats per token.
         linearized: change of the loss if the layer is replaced by its linear map, in nats per token.
     """
@@ -51,10 +52,10 @@ class ModelAnalysis:
         data: source of the text.
         dataset_hash: hash of the text.
         width: channels of the residual stream.
-        fitted_tokens: tokens that the maps are fitted on.
-        scored_tokens: other tokens, of the scores and the losses.
-        loss_nats: loss of the whole model on them, in nats per token.
-        bits_per_nat: bits per byte of one nat per token; None for ids without text.
+        fitted_tokens: number of tokens that the maps are fitted on.
+        scored_tokens: number of other tokens, on which scores and losses are measured.
+        loss_nats: loss of the unchanged model on the scored tokens, in nats per token.
+        bits_per_nat: bits per byte of one nat per token; None if the token ids have no text.
         layers: the layers in their order.
     """
 
@@ -70,11 +71,11 @@ class ModelAnalysis:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Loss of the whole model in bits per byte."""
+        """Loss of the unchanged model in bits per byte; None if the token ids have no text."""
         return self.in_bits(self.loss_nats)
 
     def in_bits(self, nats: float | None) -> float | None:
-        """Convert a loss, or a difference of losses, to bits per byte; None if there is no text."""
+        """Return a loss, or a difference of losses, in bits per byte; None if the token ids have no text."""
         return None if nats is None or self.bits_per_nat is None else nats * self.bits_per_nat
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,7 +96,7 @@ class ModelAnalysis:
         """Invert `to_dict`.
 
         Raises:
-            LookupError, TypeError: the values are of another format.
+            LookupError, TypeError: the values have another format.
         """
         if values["format"] != FORMAT:
             raise LookupError(f"format {values['format']}")
@@ -113,7 +114,7 @@ class ModelAnalysis:
 
 
 def write_analysis(folder: Path, analysis: ModelAnalysis) -> Path:
-    """Write an analysis beside the weights, and return its path.
+    """Write an analysis next to the weights, and return its path.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -129,7 +130,7 @@ def write_analysis(folder: Path, analysis: ModelAnalysis) -> Path:
 
 
 def read_analysis(folder: Path) -> ModelAnalysis | None:
-    """Return the analysis beside weights; None if there is none, or one of another version."""
+    """Return the analysis next to the weights; None if there is none, or another version of this package wrote it."""
     try:
         return ModelAnalysis.from_dict(json.loads((folder / ANALYSIS).read_text(encoding="utf-8")))
     except (OSError, ValueError, LookupError, TypeError):

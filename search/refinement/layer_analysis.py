@@ -1,9 +1,10 @@
-"""Analysis of the layers of a trained model: how linear each is, and what it costs to remove or to linearize one.
+"""Analysis of the layers of a trained model: how linear each layer is, and how much the loss depends on it.
 
     one half of the held-out text:  fit a linear map of each layer
-    the other half:                 score the maps, and the losses of the model without each layer, or with its map
+    the other half:                 score the maps; measure the loss if a layer is removed, and if its map replaces it
 
-Razzhigaev et al. 2024 (arXiv 2405.12250) have the score and both changes. The last layer is treated like the others.
+The score and both changes are from Razzhigaev et al. 2024 (arXiv 2405.12250). The last layer is treated like the
+others.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from .step_counter import StepCounter
 __all__ = ["analyze_layers"]
 
 TOKENS_PER_CHANNEL = 10
-"""Fewest tokens to fit on, as a multiple of the channels: a map with as many weights would fit anything."""
+"""Smallest number of tokens to fit a map on, as a multiple of the channels. A map could fit as many tokens as channels
+exactly, whatever the layer does."""
 
 
 def analyze_layers(
@@ -53,13 +55,13 @@ def analyze_layers(
     Args:
         weights: trained model.
         dataset: text with the model's tokenizer.
-        tokens: tokens of the validation text to use, half of them to fit on.
+        tokens: tokens of the validation text to use; the maps are fitted on half of them.
         name: name of the model.
-        progress: called with the number of finished steps and of all.
+        progress: called with the number of finished steps and the number of all steps.
 
     Raises:
-        UsageError: there are fewer than `TOKENS_PER_CHANNEL` tokens to fit on for each channel, or the model is not
-            finite on them.
+        UsageError: there are fewer than `TOKENS_PER_CHANNEL` tokens per channel to fit the maps on, or the model has
+            values on this text that are not finite.
     """
     check_parameters(weights.parameters)
     model = language_model(weights.graph, weights.model)
@@ -101,7 +103,7 @@ def analyze_layers(
 
 
 class _ChangedLosses:
-    """Losses of a text under a model with one layer changed, [windows, length], and their mean in each window."""
+    """Losses on a text of a model with one changed layer: of each token, [windows, length], or means of windows."""
 
     def __init__(self, model: LanguageModel, parameters: object, text: Windows):
         self._losses, self._text = make_changed_layer_losses(model, parameters), text
@@ -145,6 +147,6 @@ def _check_enough(fitted: Windows, model: LanguageModel, dataset: Dataset, token
     limited = f"the validation text has {len(dataset.validation):,}: give more text with --data"
     remedy = f"--tokens is {tokens:,}: give at least {needed + 2 * model.config.length:,}"
     raise UsageError(
-        f"a map of {width} channels needs at least {needed:,} tokens, half of them to fit on, but "
+        f"a map of {width} channels needs at least {needed:,} tokens, half of them for the fit, but "
         f"{remedy if tokens < needed else limited}"
     )

@@ -20,7 +20,7 @@ class PairedDifference:
     """Mean difference and its standard error.
 
     Attributes:
-        mean: mean; None if it is not finite, as the loss of a model that overflows.
+        mean: mean difference; None if it is not finite, for example because a model overflows.
         error: standard error of the mean over windows of the text; None for fewer than two windows.
     """
 
@@ -29,7 +29,7 @@ class PairedDifference:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the mean is further from 0 than `CERTAIN` standard errors."""
+        """Whether the mean is further from 0 than `CERTAIN` standard errors, or not finite."""
         return self.mean is None or (self.error is not None and abs(self.mean) > CERTAIN * self.error)
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,9 +43,9 @@ def paired_difference(
     """Return the mean difference.
 
     Args:
-        differences: mean difference of each window, or its sum if there are counts.
-        counts: number of tokens in each sum; the mean is that of a token, and its error that of a ratio (Cochran,
-            Sampling Techniques, section 6.3). None: all windows count equally.
+        differences: mean difference of each window, or with counts, the sum of the differences in each window.
+        counts: number of tokens in each window. The result is then a mean over tokens, with the standard error of a
+            ratio (Cochran, Sampling Techniques, section 6.3). None: all windows count equally.
     """
     n = len(differences)
     if counts is None:

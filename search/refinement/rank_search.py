@@ -1,14 +1,14 @@
 """Search for the matrices of a trained model whose ranks can be reduced, so that it predicts better.
 
-    for every layer, matrix and share of its rank: score the model with this one reduction on the choosing part
-    best share of each matrix, the best first:     keep it if the model with all kept ones gets better
-    kept reductions together:                      score on the reporting part
+    every layer, matrix and share of its rank:  score the model with this reduction alone on the choosing part
+    best share of each matrix, the best first:  keep the reduction if the model with all kept ones gets better
+    all kept reductions together:               score the model on the reporting part
 
 This is layer-selective rank reduction (Sharma et al. 2023, arXiv 2312.13558). As in the paper, the choosing part is 20%
-of the text. The best of many reductions on it is partly luck, which the reporting part does not share: on a small model
-ten reductions, each of which helped a little, made the reporting part worse (benchmarks/results/rank_reduction.txt).
-So a reduction must help by more than its noise, `margin` standard errors of the difference on the same tokens; the
-paper's rule is 0.
+of the text. The best of many reductions on this part is partly the best by luck, and on the reporting part the luck is
+gone. On a small model, ten reductions that each helped a little on the choosing part made the model worse on the
+reporting part (benchmarks/results/rank_reduction.txt). So a reduction must help by more than the noise: by more than
+`margin` standard errors of the difference on the same tokens. The paper's rule is a margin of 0.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from .token_groups import compare_by_frequency, count_ids, frequency_of_ids
 __all__ = ["MARGIN", "SHARES", "Place", "RefinedModel", "refine_ranks"]
 
 Place = tuple[int, str]
-"""Layer, from 0, and name of an array of the block."""
+"""Layer, counted from 0, and name of an array of the block."""
 
 SHARES = (0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.01)
 """Shares of the largest rank that are tried."""
 
 MARGIN = 3.0
-"""Standard errors by which a reduction must help: one in 700 that does nothing gains as much by chance."""
+"""Standard errors by which a reduction must help: of 700 reductions without effect, one gains as much by chance."""
 
 CHOOSING_SHARE = 0.2
-"""Share of the text to choose on (the paper's)."""
+"""Share of the text that reductions are chosen on, as in the paper."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +55,7 @@ class RefinedModel:
 
     Attributes:
         result: what was tried, kept and measured.
-        parameters: parameters of the refined model; those of the original if nothing is kept.
+        parameters: parameters of the refined model; the original ones if nothing is kept.
         factors: factors of the kept matrices, float64.
     """
 
@@ -74,21 +74,22 @@ def refine_ranks(
     name: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RefinedModel:
-    """Reduce the ranks of the matrices of a trained model that are better with lower ones.
+    """Reduce the rank of every matrix of a trained model whose reduction makes the model predict better.
 
     Args:
         weights: trained model.
         dataset: text with the model's tokenizer.
-        tokens: tokens of the validation text to use, a fifth of them to choose on.
+        tokens: tokens of the validation text to use; reductions are chosen on a fifth of them.
         shares: shares of the largest rank to try.
-        criterion: score to improve. The loss counts every token's probability and is the less noisy one; the accuracy
-            is what the paper improved.
+        criterion: score to improve. The loss is less noisy, because it uses the probability of every token. The paper
+            improved the accuracy.
         margin: standard errors by which a reduction must help on the choosing part.
         name: name of the model.
-        progress: called with the number of scored models and of all.
+        progress: called with the number of scored models and the number of models to score.
 
     Raises:
-        UsageError: the program has no matrices, the text is too short, or the model is not finite on it.
+        UsageError: the program has no matrices, the text is too short, or the model has values on it that are not
+            finite.
     """
     models = _ReducedModels(weights)
     choosing, reporting = held_out_parts(dataset, weights.model.length, tokens, CHOOSING_SHARE)
@@ -111,7 +112,7 @@ def refine_ranks(
         before, after = models.score({}, reporting), models.score(factors, reporting)
         models.check(before, reporting)
         targets = reporting[..., 1:].reshape(before.losses.shape)
-        counts = count_ids(dataset.train, dataset.vocabulary)  # no special tokens, which no text has
+        counts = count_ids(dataset.train, dataset.vocabulary)  # no special tokens: no text has them
         groups = compare_by_frequency(targets, before, after, frequency_of_ids(counts))
     result = RefinementResult(
         name=name,
@@ -146,7 +147,7 @@ class _ReducedModels:
         self._on_device = jax.device_put(weights.parameters)
 
     def plan(self, shares: Sequence[float]) -> list[tuple[Place, dict[int, float]]]:
-        """Return the ranks below the largest to try at each place, with their shares; equal ranks once."""
+        """Return the ranks to try at each place with their shares: each rank below the largest once."""
         return [
             (
                 (layer, name),
@@ -166,7 +167,7 @@ class _ReducedModels:
         return decompose(self._projections[name].to_matrices(self._weights.parameters["blocks"][name][layer]))
 
     def describe(self, place: Place, found: SingularValues, rank: int, share: float) -> Reduction:
-        """Return a reduction as a value."""
+        """Return the description of a reduction."""
         layer, name = place
         projection = self._projections[name]
         whole, kept = projection.parameters_at(projection.largest_rank), projection.parameters_at(rank)
@@ -183,15 +184,15 @@ class _ReducedModels:
         return self._scorer({**self._on_device, "blocks": {**self._on_device["blocks"], **arrays}}, text)
 
     def check(self, scores: TokenScores, text: Windows) -> None:
-        """Check that the scores of the whole model are finite.
+        """Check that the scores of the unchanged model are finite.
 
         Raises:
-            UsageError: they are not; names the layer.
+            UsageError: they are not finite; the message names the layer.
         """
         check_losses(scores.losses, self._model, self._on_device, np.concatenate(text))
 
     def _arrays(self, reduced: Mapping[Place, Factors]) -> dict[str, np.ndarray]:
-        """Return the arrays that differ from those of the model, with all layers."""
+        """Return the arrays of the block that the reductions change, each with all layers."""
         arrays: dict[str, np.ndarray] = {}
         for (layer, name), factors in reduced.items():
             array = arrays.setdefault(name, np.array(self._weights.parameters["blocks"][name]))
@@ -201,7 +202,7 @@ class _ReducedModels:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Rule for when a model counts as better than another."""
+    """Rule that decides whether a model is better than another one."""
 
     criterion: Criterion
     margin: float
@@ -211,7 +212,7 @@ class _Rule:
         return scores.loss_nats if self.criterion == "loss" else 1.0 - scores.accuracy
 
     def helps(self, scores: TokenScores, reference: TokenScores) -> bool:
-        """Return whether scores are better than others on the same windows, by the margin."""
+        """Return whether scores are better than the reference on the same windows by more than the margin."""
         if not np.isfinite(self.error(scores)):
             return False
         if self.criterion == "loss":
@@ -220,7 +221,7 @@ class _Rule:
             windows = np.mean(scores.correct.astype(np.float64) - reference.correct, axis=1)
         gain = paired_difference(windows)
         if gain.mean is None or (gain.error is None and self.margin > 0):
-            return False  # one window has no error to compare with
+            return False  # with a single window, the standard error is unknown
         return gain.mean > self.margin * (gain.error or 0.0)
 
 
@@ -241,7 +242,7 @@ def _sweep(
     original: TokenScores,
     rule: _Rule,
 ) -> tuple[list[TriedReduction], list[_Choice]]:
-    """Try every reduction alone; return all, and the best of each place among those that help, the best first."""
+    """Try every reduction alone; return all results, and the best helpful reduction of each place, the best first."""
     tried: list[TriedReduction] = []
     best: dict[Place, _Choice] = {}
     for place, ranks in plan:
@@ -262,7 +263,7 @@ def _combine(
     original: TokenScores,
     rule: _Rule,
 ) -> tuple[list[TriedReduction], dict[Place, Factors]]:
-    """Add one reduction after the other, and keep those that help the model with all kept ones."""
+    """Add one reduction after the other, and keep it if it helps the model with all reductions kept so far."""
     kept: list[TriedReduction] = []
     factors: dict[Place, Factors] = {}
     reference = original

@@ -1,13 +1,14 @@
-"""Folder of a refined model: weights that every command reads, the result, and factored weights on request.
+"""Folder of a refined model: weights that every command can read, the result, and on request factored weights.
 
     refinement.json        what was tried, kept and measured
     factored.safetensors   all arrays of the model, with reduced kernels as factors
 
 In the factored file, `layers.3.NAME` is the array NAME of the block in layer 3, from 0. A reduced kernel is replaced by
-`layers.3.NAME.u` [count, inputs, rank] and `layers.3.NAME.v` [count, rank, columns], whose product is the stack of its
-matrices (`models.analysis.projections`): for a kernel [inputs, outputs] the kernel itself, for one [branches, inputs,
-outputs] whose branches share an input one matrix [inputs, branches * outputs]. A kernel whose factors would be larger
-stays whole. `embedding`, `final_norm.scale` and `final_norm.bias` are as in model.safetensors.
+`layers.3.NAME.u` [count, inputs, rank] and `layers.3.NAME.v` [count, rank, columns]. Their product is the stack of the
+kernel's matrices (`models.analysis.projections`). For a kernel [inputs, outputs], the only matrix is the kernel itself.
+For a kernel [branches, inputs, outputs] whose branches share an input, it is one matrix [inputs, branches * outputs]. A
+kernel whose factors would be larger than itself is not factored. `embedding`, `final_norm.scale` and `final_norm.bias`
+are the same as in model.safetensors.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ MEASURED = {
     "moved_logits",
     "quarantine",
 }
-"""Measurements by the training of the original weights; the description of refined weights has them under `from`."""
+"""Measurements made while the original weights were trained. The record of refined weights has them under `from`."""
 
 
 def write_refined(
@@ -70,7 +71,7 @@ def write_refined(
 
 
 def _record(result: RefinementResult) -> dict[str, Any]:
-    """Return what the description of the weights says about the refinement; refinement.json has the rest."""
+    """Return the part of the result that is stored in the record of the weights; refinement.json has all of it."""
     facts = result.to_dict()
     names = ("name", "criterion", "data", "dataset_hash", "kept", "groups", "verdict", "saved_parameters")
     return {name: facts[name] for name in names}

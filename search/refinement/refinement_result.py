@@ -1,4 +1,4 @@
-"""Result of a rank reduction: what was tried and kept, and what it changed on text that nothing was chosen on."""
+"""Result of a rank reduction: what was tried and kept, and its effect on text that was not used for the choice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Scores:
 
     Attributes:
         loss_nats: mean loss in nats per token.
-        accuracy: share of the tokens that are the likeliest.
+        accuracy: share of the tokens to which the model gives the highest probability.
     """
 
     loss_nats: float
@@ -43,9 +43,9 @@ class Reduction:
         share: share of the largest rank that was asked for.
         rank: rank.
         largest_rank: rank of the trained matrix.
-        relative_error: Frobenius norm of what is cut, divided by that of the matrix.
-        parameters: scalars of the kernel before.
-        kept_parameters: scalars of its factors, or of the kernel if it has fewer.
+        relative_error: Frobenius norm of the removed part, divided by the norm of the matrix.
+        parameters: number of scalars of the trained kernel.
+        kept_parameters: number of scalars of its factors, or of the kernel if that has fewer.
     """
 
     layer: int
@@ -60,7 +60,7 @@ class Reduction:
 
 @dataclass(frozen=True, slots=True)
 class TriedReduction:
-    """A reduction and the scores with it on the choosing part of the text."""
+    """A reduction, and the scores of the model with it on the choosing part of the text."""
 
     reduction: Reduction
     scores: Scores
@@ -98,14 +98,15 @@ class RefinementResult:
         dataset_hash: hash of the text.
         criterion: score that was improved.
         margin: standard errors by which a reduction had to help on the choosing part.
-        choosing_tokens: tokens that reductions were chosen on.
-        reporting_tokens: other tokens, of `groups`.
-        bits_per_nat: bits per byte of one nat per token; None for ids without text.
+        choosing_tokens: number of tokens that reductions were chosen on.
+        reporting_tokens: number of other tokens, on which `groups` is measured.
+        bits_per_nat: bits per byte of one nat per token; None if the token ids have no text.
         original: scores of the original model on the choosing part.
         tried: every reduction alone, on the choosing part.
-        kept: kept reductions in the order in which they were added, each with the scores of all up to it.
-        groups: all reported tokens first, then by their frequency; empty if nothing is kept.
-        parameters: scalars of the original model.
+        kept: kept reductions in the order in which they were added, each with the scores of the model with this
+            reduction and all before it.
+        groups: scores on all reporting tokens, then on the tokens of each frequency; empty if nothing is kept.
+        parameters: number of scalars of the original model.
     """
 
     name: str

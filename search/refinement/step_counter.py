@@ -8,7 +8,7 @@ __all__ = ["StepCounter"]
 
 
 class StepCounter:
-    """Counter of finished steps, which tells a callback of each: the number of finished steps, and that of all."""
+    """Counts finished steps, and calls `progress` with their number and the total after each of them."""
 
     def __init__(self, total: int, progress: Callable[[int, int], None]):
         self._done, self._total, self._progress = 0, total, progress

@@ -1,4 +1,4 @@
-"""Tokens by their frequency in the training text, and scores of two models on each group.
+"""Groups of tokens by their frequency in the training text, and the scores of two models on each group.
 
 The paper of rank reduction finds its gains on facts that are rare in the training text (arXiv 2312.13558, section 5.1).
 """
@@ -47,15 +47,15 @@ def compare_by_frequency(
     after: TokenScores,
     groups: Integer[np.ndarray, " vocabulary"],
 ) -> tuple[TokenGroup, ...]:
-    """Return the scores of two models on all tokens, then on those of each frequency that occurs.
+    """Return the scores of two models on all tokens, then on the tokens of each frequency group that occurs.
 
     Args:
         targets: predicted tokens.
         before, after: scores of both models.
         groups: group of every token id.
     """
-    of_targets = groups[targets]
-    masks = [(name, of_targets == number, int(np.sum(groups == number))) for number, name in enumerate(FREQUENCIES)]
+    target_groups = groups[targets]
+    masks = [(name, target_groups == number, int(np.sum(groups == number))) for number, name in enumerate(FREQUENCIES)]
     everything = ("all", np.ones(targets.shape, bool), len(groups))
     return tuple([_compare(name, ids, mask, before, after) for name, mask, ids in [everything, *masks] if np.any(mask)])
 

@@ -1,3 +1,3 @@
-"""One session of a search: the programs it starts from, its start and its end, and its display on the console."""
+"""A session, which is one start or resumption of a search: its initial programs, and its output on the console."""
 
 __all__ = ["load_initial_programs", "run_search", "session"]

@@ -1,7 +1,7 @@
 """Initial programs of a search, named by `--init` and checked before the search starts.
 
-They must pass the checks of children: kinds, widths, length dependence, parameter cap, causality and finiteness.
-Programs that compute the same function count once. See `evolution.initial_programs` for their use.
+They must pass the same checks as children: kinds, widths, length dependence, parameter cap, causality and finiteness.
+Programs that compute the same function count as one. `evolution.initial_programs` describes their use.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load_initial_programs(
 
     Raises:
         UsageError: a program does not exist or is not valid with this configuration, the population is too small for
-            all, or the strategy does not use initial programs.
+            all of them, or the strategy does not use initial programs.
     """
     if not named:
         return (), ()
@@ -50,12 +50,14 @@ def load_initial_programs(
     for text in named:
         subject = _subject(text, config.model)
         number, dna = checker.admit(text, subject.dna)
-        if twin := next((each for each in initial_programs if each.candidate_id == number), None):
-            notes.append(f"--init {text} computes the same as {twin.origin}, and the two count once")
+        if earlier := next((each for each in initial_programs if each.candidate_id == number), None):
+            notes.append(f"--init {text} computes the same function as {earlier.origin}, so both count as one program")
             continue
         initial_programs.append(InitialProgram(number, _origin(text, subject), dna))
         if number == BASELINE_ID and text != search.baseline:
-            notes.append(f"--init {text} computes the same as the baseline {search.baseline}, which replaces it")
+            notes.append(
+                f"--init {text} computes the same function as the baseline {search.baseline}, which is used instead"
+            )
         elif subject.unit not in (None, unit):
             notes.append(
                 f"--init {text} was found at unit {subject.unit} and is trained at unit {unit}: its constants, "
@@ -63,7 +65,7 @@ def load_initial_programs(
             )
     if len(initial_programs) > search.population:
         raise UsageError(
-            f"{len(initial_programs)} --init do not fit into search.population = {search.population}: "
+            f"{len(initial_programs)} programs of --init do not fit into search.population = {search.population}: "
             f"name fewer, or add --set search.population={len(initial_programs)}"
         )
     return tuple(initial_programs), tuple(notes)
@@ -86,9 +88,9 @@ class _Checker:
         self.admitted = 0
 
     def admit(self, text: str, dna: DNA) -> tuple[int, DNA]:
-        """Return the program and its number, which is that of an earlier program with the same function, if any."""
+        """Return the id and the program; for a program with a known function, the id of the earlier one."""
         if not self.length_dependent:
-            dna = replace(dna, length_dependent=False)  # children would inherit the permission
+            dna = replace(dna, length_dependent=False)  # otherwise its children could depend on the length
         try:
             graph = self.rules.build_graph(dna)
             check_causality(graph)

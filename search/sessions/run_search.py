@@ -1,4 +1,4 @@
-"""Run a search on the console: its progress display, its log, and the output at its end."""
+"""Run a search from the console: show its progress, write its log, and print the result at its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,13 @@ STOP_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """Output of a search: number of leaderboard rows at its end, or JSON; whether to show no progress."""
+    """Output of a search.
+
+    Attributes:
+        top: number of rows of the leaderboard printed at the end.
+        as_json: whether to print JSON instead of the table.
+        quiet: whether to show no progress.
+    """
 
     top: int = 10
     as_json: bool = False
@@ -54,11 +60,11 @@ def search_with_display(run: RunDirectory, search: Callable[..., SearchResult], 
             result = _search(run, search, output.quiet, interruption)
         except (KeyboardInterrupt, Interrupted) as error:
             interruption.handled = True
-            farewell = f"{error}" or _farewell(run)
+            message = f"{error}" or _interruption_message(run)
             if run.store.exists():
                 _print_end(run, "interrupted", output)
             _remove_without_store(run)
-            raise Interrupted(farewell) from None
+            raise Interrupted(message) from None
     why = "stopped on request" if result.ending == "stopped" else "the budget is spent"
     _print_end(run, why, output, result.unfinished)
 
@@ -70,7 +76,7 @@ def _search(
     try:
         with redirect_output(run.log) as terminal, search_display(terminal, quiet) as display:
             observe, tell = interruption.check_before(display.observe), interruption.check_before(display.tell)
-            interruption.farewell = lambda: _farewell(run)
+            interruption.farewell = lambda: _interruption_message(run)
             return search(observe=observe, tell=tell, warn=display.warn)
     except Interrupted:
         raise
@@ -86,7 +92,7 @@ def _search(
 
 
 def request_stop(run: RunDirectory) -> str:
-    """Ask a run's controller to stop, wait up to `STOP_SECONDS`, and return a message about the result."""
+    """Ask the controller of a run to stop, wait up to `STOP_SECONDS`, and return a message about the result."""
     import time
 
     if run.controller() is None:
@@ -97,11 +103,11 @@ def request_stop(run: RunDirectory) -> str:
         if run.controller() is None:
             return f"run {run.path} has stopped: resume it with `primer-search resume {shlex.quote(str(run.path))}`"
         time.sleep(0.1)
-    return f"run {run.path} is asked to stop, and its controller has not ended after {STOP_SECONDS:g} s"
+    return f"run {run.path} is asked to stop, but its controller has not ended after {STOP_SECONDS:g} s"
 
 
 def _print_end(run: RunDirectory, why: str, output: OutputOptions, unfinished: str = "") -> None:
-    """Write the report and print the result. It is stored already, so an output that fails is not an error."""
+    """Write the report and print the result. The result is stored already, so a failed output is not an error."""
     from ..reports.pages.run_page import try_report
     from ..results.leaderboard import leaderboard
     from ..runs.store import Store
@@ -137,7 +143,7 @@ def _print_board(run: RunDirectory, why: str, board: Leaderboard, report: str, t
         print_command(command, console)
 
 
-def _farewell(run: RunDirectory) -> str:
+def _interruption_message(run: RunDirectory) -> str:
     if not run.store.exists():
         return "interrupted before the search began: nothing is saved"
     return f"interrupted, and the results are saved: continue with `primer-search resume {shlex.quote(str(run.path))}`"

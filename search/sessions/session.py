@@ -48,7 +48,7 @@ class SessionOptions:
 
     Attributes:
         address: address of a running Ray cluster.
-        started_at: start of the session, by `time.monotonic`; by default, the moment at which the options are made.
+        started_at: start of the session, by `time.monotonic`; by default, the time at which this object is created.
         observe: callback that receives the run's state several times a second.
         tell: callback that receives messages about slow preparations.
         warn: callback that receives messages about trackers.
@@ -67,12 +67,12 @@ class SessionOptions:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Run that was searched.
+    """Result of a session.
 
     Attributes:
         run: directory of the run.
-        ending: `ended` if its budget is spent, `stopped` if a stop was requested.
-        unfinished: what the confirmation at the end could not finish in time; empty if it finished.
+        ending: `ended` if the budget is spent, `stopped` if a stop was requested.
+        unfinished: message about what the confirmation at the end could not finish in time; empty if it finished.
     """
 
     run: RunDirectory
@@ -95,12 +95,13 @@ def start(
         config: run configuration.
         run: existing empty directory of the run.
         seed: random seed from which all others derive.
-        budget_seconds: wall clock from the start of the session on.
+        budget_seconds: wall-clock time of the search, counted from the start of the session.
         initial_programs: programs that the population starts from; the baseline if empty.
         options: options of the session.
 
     Raises:
-        UsageError: the data, the accelerator or the baseline is missing, or the baseline is invalid at the larger size.
+        UsageError: the data, the accelerator or the baseline is missing, or the baseline is not valid at the larger
+            size.
         WorkFailedError: no worker could be started, or the store cannot be written.
     """
     options = options or SessionOptions()
@@ -137,7 +138,7 @@ def resume(
 
     Args:
         path: name or path of the run.
-        budget_seconds: wall clock for this session; None is the rest of the run's budget.
+        budget_seconds: wall-clock time of this session; None: what is left of the run's budget.
         options: options of the session.
 
     Raises:
@@ -218,7 +219,7 @@ def _search(
 
 
 def _reserve(end: EndOfRun, options: SessionOptions) -> Callable[[Sequence[Evaluation]], float]:
-    """Return `EndOfRun.reserve`, which also tells once, after the first training, that the budget is short."""
+    """Return `EndOfRun.reserve` with a message, after the first training of the baseline, if the budget is short."""
     told = False
 
     def reserve(baseline: Sequence[Evaluation]) -> float:
@@ -235,7 +236,7 @@ def _reserve(end: EndOfRun, options: SessionOptions) -> Callable[[Sequence[Evalu
 
 
 def _confirm(store: Store, end: EndOfRun, options: StudyOptions) -> str:
-    """Retrain the best candidates in the time left, and return what could not be finished."""
+    """Retrain the best candidates in the time left, and return a message about what could not be finished."""
     try:
         return confirm_at_end(store, end, options)
     except Interrupted:

@@ -1,4 +1,4 @@
-"""Simulated searches: the real controller, strategy and store over invented trainings and a virtual clock."""
+"""Simulated searches: the real controller, strategy and store, with invented trainings and a virtual clock."""
 
 __all__ = [
     "copied_children",

@@ -1,7 +1,7 @@
-"""Replacement for the proposals of evolution: each child is a copy of its parent's program, with an invented identity.
+"""Replacement for the proposals of evolution: each child is a copy of its parent's program, with an invented hash.
 
-It leaves out the work of mutations, checks and comparisons, so a simulation of a million candidates takes minutes.
-Tournaments, the population and everything after the proposal are real.
+This saves the work of mutations, checks and comparisons, so a simulation of a million candidates takes minutes. The
+tournaments, the population and everything after the proposal are real.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Result of a simulated search: the program it ranks first, judged by its true loss and price."""
+"""Result of a simulated search: the true loss and price of the program that it ranks first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .true_programs import TrueProgram, TruePrograms
 __all__ = ["PAYING_GAIN", "FoundProgram", "found_program", "pays"]
 
 PAYING_GAIN = 0.03
-"""Gain of a mutation over its parent, in nats in the worse view, from which it pays (docs/discovery.md)."""
+"""A mutation pays if it gains this many nats over its parent, both at equal steps and at equal time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,12 @@ class FoundProgram:
     """The program that a simulated search ranks first, and how many mutations paid.
 
     Attributes:
-        candidate_id: candidate; the baseline if nothing trained to the end.
+        candidate_id: candidate; the baseline if no candidate trained to the end.
         gain, time_gain: true gain over the baseline at equal steps and at equal time, in nats per token.
-        best_gain: largest true gain in the worse view of all programs that trained to the end.
-        paying_edits: mutations that pay in both views, and were trained to the end.
-        paying_in_time: the same at equal time alone.
-        edits: mutations that were trained, to the end or not.
+        best_gain: largest true `smaller_gain` of all programs that trained to the end.
+        paying_edits: number of mutations that pay and were trained to the end.
+        paying_in_time: the same number if only the gain at equal time must be large enough.
+        edits: number of mutations that were trained, to the end or not.
     """
 
     candidate_id: int
@@ -37,7 +37,7 @@ class FoundProgram:
 
     @property
     def smaller_gain(self) -> float:
-        """The gain in the worse of the two views."""
+        """The smaller one of `gain` and `time_gain`."""
         return min(self.gain, self.time_gain)
 
 
@@ -47,8 +47,8 @@ def found_program(
     """Return what a search found.
 
     Args:
-        best: candidate that it ranks first; None: none trained to the end.
-        outcomes: candidate and outcome of its trials.
+        best: candidate that the search ranks first; None: no candidate trained to the end.
+        outcomes: candidate and outcome of each trial.
         candidate: returns a candidate by its id.
         programs: true programs.
     """
@@ -68,7 +68,7 @@ def found_program(
 
 
 def pays(child: TrueProgram, parent: TrueProgram) -> bool:
-    """Return whether a mutation pays in both views."""
+    """Return whether a mutation pays (see `PAYING_GAIN`)."""
     return min(child.gain - parent.gain, child.time_gain - parent.time_gain) >= PAYING_GAIN
 
 

@@ -1,7 +1,8 @@
-"""Recorded trainings: what simulated trainings are drawn from.
+"""Recorded trainings, from which simulated trainings are drawn.
 
-`recorded_trainings.json` is distilled from the tape (docs/discovery.md) by benchmarks/distill_tape.py: 406 children of
-the `laptop` search and 8 trainings of its baseline, each with its losses on the way to the budget.
+benchmarks/distill_tape.py made `recorded_trainings.json` from the tape, a recording of complete trainings
+(docs/discovery.md): 406 children of the `laptop` search and 8 trainings of its baseline, each with its losses during
+the training.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ class RecordedTraining:
     Attributes:
         kind: `baseline`; `live`, a mutation of live code; `paper`, one of the paper's mutations; `merge`; or `other`, a
             merge of which only the curve is used.
-        outcome: `ok`, or the fault it ended with (see `OUTCOME_ADVICE`).
+        outcome: `ok`, or the fault that the training ended with (see `OUTCOME_ADVICE`).
         parent_gain: how much better than the baseline its (first) parent is, in nats per token.
-        effect: its sum of effects (see `true_programs`) less that of the parent, in nats, positive if it is better; for
-            a merge, less the sum of its parts; None for a fault and for `other`.
-        log_price_change: logarithm of its step time, less that of the parent or the sum of the parts; None for `other`.
-        reached: share of the budget at which a fault ended it; 1 for `ok`.
+        effect: its sum of effects (see `true_programs`) minus the parent's, in nats; higher is better. For a merge,
+            minus the sum of its parts: both parents' sums minus that of their common edits. None for a fault and for
+            `other`.
+        log_price_change: the same difference for the logarithm of the step time; None for `other`.
+        reached: share of the budget at which a fault ended the training; 1 for `ok`.
         shares, losses: shares of the budget, and the losses there in nats per token; the last is the final loss.
-        compile_seconds, probe_seconds, evaluate_seconds: time of the phases besides training.
+        compile_seconds, probe_seconds, evaluate_seconds: time of the phases other than training.
     """
 
     kind: str
@@ -52,11 +54,11 @@ class Recording:
 
     Attributes:
         baseline_loss: loss of the baseline in nats per token.
-        step_ms: milliseconds of its step.
-        step_flops, step_bytes, step_transcendentals: operation counts of its step.
-        children: trainings of children, faults among them.
-        curves: trainings to the end, the baseline's among them, by final loss.
-        finals: their final losses.
+        step_ms: milliseconds of the baseline's step.
+        step_flops, step_bytes, step_transcendentals: operation counts of the baseline's step.
+        children: trainings of children, including those that ended with a fault.
+        curves: complete trainings, including the baseline's, sorted by final loss.
+        finals: final losses of `curves`.
     """
 
     baseline_loss: float
@@ -71,7 +73,7 @@ class Recording:
 
 @cache
 def load_recording() -> Recording:
-    """Read the file of the package."""
+    """Return the trainings in `recorded_trainings.json`."""
     facts = json.loads(Path(__file__).with_name("recorded_trainings.json").read_text(encoding="utf-8"))
     trainings = [RecordedTraining(**_with_tuples(each)) for each in facts["trainings"]]
     curves = sorted((each for each in trainings if each.outcome == "ok"), key=lambda each: each.losses[-1])

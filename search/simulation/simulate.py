@@ -1,9 +1,9 @@
 """Simulate a search: everything is real except the trainings and the workers' time.
 
-The controller, the strategy with its mutations and checks, the hurdles and the store are those of a search. The
+The controller, the strategy with its mutations and checks, the hurdles and the store are the same as in a search. The
 workers' time is virtual. The time of the controller's process is real by default
-(`SimulationOptions.controller_clock`), so the summary shows how many workers it can keep busy. Left out: the data, Ray,
-and confirmations at the end.
+(`SimulationOptions.controller_clock`), so the summary shows how many workers the controller can keep busy. The data,
+Ray, and confirmations at the end are left out.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from .true_programs import TruePrograms
 __all__ = ["CONTROLLER_CLOCKS", "SimulationOptions", "simulate"]
 
 CONTROLLER_CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter, "none": None}
-"""Clocks of the controller's own work; with `none` it takes no time, so a simulation repeats exactly."""
+"""Clocks that time the controller's own work. With `none`, this work takes no simulated time, so simulations with the
+same random seed have the same result."""
 
 FIRST_CHECKPOINT = 500
-"""Trials at the first measurement of growth; the next ones follow at twice as many."""
+"""Number of trials at the first measurement of growth. Each later one follows after twice as many trials."""
 
 PROGRESS_SECONDS = 10.0
 
@@ -52,8 +53,8 @@ class SimulationOptions:
         seed: random seed of the search and of the invented trainings.
         proposals: `real`, or `copies` (see `copied_children`).
         controller_clock: key of `CONTROLLER_CLOCKS`.
-        limit_seconds: real time after which the simulation ends, wherever it is; None: no limit.
-        overhead_seconds: time of a trial besides training; None: that of the recorded trainings.
+        limit_seconds: real time after which the simulation ends even if its budget is not spent; None: no limit.
+        overhead_seconds: time that a trial takes in addition to training; None: as in the recorded trainings.
     """
 
     workers: int
@@ -101,10 +102,10 @@ def simulate(
 
     Args:
         config: run configuration.
-        options: what is simulated.
+        options: options of the simulation.
         run: existing empty directory of the run, whose store is marked as simulated.
-        tell: callback that receives a line of progress now and then.
-        recording: recorded trainings; None: those of the package.
+        tell: callback that receives a line of progress every `PROGRESS_SECONDS`.
+        recording: recorded trainings; None: the recording in this package.
 
     Raises:
         UsageError: the options do not fit the settings.
@@ -170,7 +171,7 @@ class _Watch:
         self._next_checkpoint = FIRST_CHECKPOINT
 
     def observe(self, state: ProgressSnapshot) -> None:
-        """Look at the state after a turn of the controller."""
+        """Take note of the state after one turn of the controller's loop."""
         trials, now = self._executor.started, self.meter.real_seconds
         if trials >= self._next_checkpoint:
             self._next_checkpoint = 2 * trials

@@ -1,12 +1,12 @@
 """A trainer that invents evaluations: learning curves drawn from recorded trainings.
 
-The final loss is the true loss of the program plus the noise of the random seed. The learning curve is that of one of
-the `NEAREST` recorded trainings with the nearest final losses, shifted to end at this loss. A hurdle stops a trial
-exactly as in real training. Budgets in steps take the time of a step of this price. Budgets in seconds take their
-seconds, and a slower program takes fewer steps, which costs `PRICE_SLOPE` nats per factor e.
+The final loss is the true loss of the program plus the noise of the random seed. The learning curve is drawn from the
+`NEAREST` recorded trainings with the nearest final losses, and shifted to end at this loss. A hurdle stops a trial
+exactly as in real training. With a budget in steps, the price of the program determines the time of the trial. With a
+budget in seconds, a slower program makes fewer steps, which costs `PRICE_SLOPE` nats per factor e.
 
-Losses and step times are those of the `laptop` model that was recorded, whatever the configured model is. So the
-differences between programs are plausible, and the losses of a larger model are not predicted.
+Losses and step times are those of the recorded `laptop` model, whatever model is configured. So the differences between
+programs are plausible, but the losses of a larger model are not predicted.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from .true_programs import TrueProgram, TruePrograms
 __all__ = ["SimulatedTrainer"]
 
 NOISE_SD = 0.013
-"""Standard deviation of a final loss between random seeds, in nats, as on the tape."""
+"""Standard deviation of a final loss between random seeds, in nats, measured on the recorded trainings."""
 
 TIMING_SD = 0.03
-"""Standard deviation of the log relative step time that a whole training times. A shorter one has the variance of a
-whole one divided by its share."""
+"""Standard deviation of the log relative step time measured by a complete training. For a shorter training, the
+variance is divided by its share of a complete one."""
 
 SHORTEST_TIMING = 0.05
-"""Share of a training from which on its step is timed."""
+"""Lower limit of this share."""
 
 COUNT_SD = 0.04
-"""Standard deviation of the log price around what operation counts predict."""
+"""Standard deviation of the log price around its prediction from operation counts."""
 
 NEAREST = 10
-"""Number of recorded trainings of which one gives the shape of a learning curve."""
+"""Number of recorded trainings from which the learning curve of a trial is drawn."""
 
 CURVE_POINTS = 100
-"""Points of the learning curve of a full training, as in a real one."""
+"""Points of the learning curve of a full training, as in a real training."""
 
 BITS_PER_BYTE = 0.5447
-"""Bits per byte of a loss of one nat per token, with the tokenizer of the tape."""
+"""Bits per byte of a loss of one nat per token, with the tokenizer of the recorded trainings."""
 
 CALIBRATION_SECONDS = 3.0
 """Time of a measurement of the baseline's step."""
@@ -62,7 +62,7 @@ class SimulatedTrainer:
         trial: settings of trials.
         recording: recorded trainings.
         programs: true programs of the search.
-        overhead_seconds: time of a trial besides training; None: that of the recorded trainings.
+        overhead_seconds: time that a trial takes in addition to training; None: as in the recorded trainings.
     """
 
     def __init__(
@@ -115,14 +115,14 @@ class SimulatedTrainer:
         )
 
     def _moved_curve(self, final: float, rng: np.random.Generator) -> RecordedTraining:
-        """Return one of the recorded trainings with the nearest final losses, moved to this final loss."""
+        """Return one of the recorded trainings with the nearest final losses, shifted to end at this final loss."""
         curves, place = self._recording.curves, int(np.searchsorted(self._recording.finals, final))
         first = min(max(place - NEAREST // 2, 0), len(curves) - NEAREST)
         drawn = curves[first + int(rng.integers(NEAREST))]
         return replace(drawn, losses=tuple(loss + final - drawn.losses[-1] for loss in drawn.losses))
 
     def _figures(self, program: TrueProgram, recorded: RecordedTraining, reached: float) -> dict[str, Any]:
-        """Return amounts, times and operation counts of a training to a share of the budget."""
+        """Return the steps and times of a training that reaches a share of the budget."""
         recording, price = self._recording, math.exp(program.log_price)
         spent, step_seconds = reached * self._trial.budget, recording.step_ms * price / 1000.0
         in_steps = self._trial.unit == "steps"
@@ -148,7 +148,7 @@ class SimulatedTrainer:
 
 
 def _step_counts(recording: Recording, log_price: float, candidate_id: int) -> dict[str, float]:
-    """Return the operation counts of a program's step, which predict its price up to an error that is its own."""
+    """Return the operation counts of a program's step. They predict its price with an error drawn for each program."""
     error = 0.0 if candidate_id == BASELINE_ID else COUNT_SD * np.random.default_rng(candidate_id).normal()
     factor = math.exp(log_price + error)
     return {

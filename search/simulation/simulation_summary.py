@@ -1,4 +1,4 @@
-"""Summary of a simulation: use of the workers, savings by hurdles, and the limits of the controller and the store."""
+"""Summary of a simulation: use of the workers, savings by hurdles, and costs of the controller and the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .found_program import FoundProgram
 __all__ = ["Checkpoint", "Meter", "PhaseCost", "SimulationSummary", "summarize"]
 
 ENOUGH_TRIALS = 3
-"""Full trials one after the other that must be simulated before rates count for the whole budget."""
+"""Number of full trials, one after the other, that must be simulated before the rates hold for the whole budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class PhaseCost:
 
     Attributes:
         phase: key of `CONTROLLER_PHASES`, or `rest`.
-        cpu_ms: CPU time a trial, in milliseconds.
-        wall_ms: wall clock a trial, in milliseconds; waits for the disk and for the processor included; None
-            for the rest.
+        cpu_ms: CPU time per trial, in milliseconds.
+        wall_ms: wall-clock time per trial, in milliseconds, including waits for the disk and the processor; None for
+            `rest`.
         share: share of the controller's CPU time.
     """
 
@@ -64,23 +64,25 @@ class SimulationSummary:
 
     Attributes:
         workers: number of workers.
-        budget_seconds, simulated_seconds: virtual time of the budget, and of what was simulated of it.
-        complete: whether all of the budget was simulated.
-        candidates, reused: proposed candidates, and those of them that equal an earlier one and were not trained.
-        trials: trials started.
+        budget_seconds, simulated_seconds: virtual time of the budget, and of its simulated part.
+        complete: whether the whole budget was simulated.
+        candidates, reused: number of proposed candidates, and how many of them equal an earlier one, so that they were
+            not trained.
+        trials: number of trials started.
         outcomes: number of finished trials by outcome.
-        cancelled: trials that ran at the end, without a result.
-        unaccounted: trials that the store and the executor count differently; 0 unless the controller loses a trial.
-        utilisation: share of the workers' time in trials.
+        cancelled: number of trials that were still running at the end, and have no result.
+        unaccounted: number of trials that the store and the executor count differently; 0 unless the controller loses
+            a trial.
+        utilisation: share of the workers' time that is spent in trials.
         mean_trial_seconds: mean virtual time of a finished trial.
-        full_trial_seconds: virtual time of the longest one.
-        full_budgets: training that was spent, in full trial budgets.
+        full_trial_seconds: virtual time of the longest trial.
+        full_budgets: total training, as a number of full trial budgets.
         hurdle_savings: share of the training of these trials that hurdles saved.
         store_bytes, memory_bytes: size of the store, and resident memory of the process, at the end.
         controller_seconds: CPU time of the controller.
-        phases: cost of its phases.
-        real_seconds: wall clock of the simulation.
-        growth: measurements on the way.
+        phases: cost of the phases of the controller.
+        real_seconds: wall-clock time of the simulation.
+        growth: measurements during the simulation; the last one is from the end.
         found: the program that the search ranks first.
     """
 
@@ -109,7 +111,7 @@ class SimulationSummary:
 
     @property
     def is_steady(self) -> bool:
-        """Whether enough was simulated for rates that last."""
+        """Whether enough time was simulated for the rates to hold for the whole budget."""
         return self.simulated_seconds >= ENOUGH_TRIALS * self.full_trial_seconds
 
     @property
@@ -129,12 +131,12 @@ class SimulationSummary:
 
     @property
     def shortest_trial_seconds(self) -> float:
-        """Mean length of a trial below which the controller cannot keep these workers busy."""
+        """Shortest mean time of a trial at which the controller can keep these workers busy."""
         return self.workers / self.controller_trials_per_second if self.controller_seconds else 0.0
 
     @property
     def whole_budget(self) -> dict[str, float] | None:
-        """Estimated needs of the whole budget if growth continues; None if all of it or too little was simulated."""
+        """Estimates for the whole budget if growth continues; None if the whole budget or too little was simulated."""
         if self.complete or len(self.growth) < 2 or not self.is_steady:
             return None
         trials = self.trials_per_day * self.budget_seconds / 86_400.0
@@ -164,7 +166,7 @@ class Meter:
 
     Args:
         store: store of the simulated run.
-        executor: its executor.
+        executor: executor of the simulated run.
     """
 
     def __init__(self, store: Store, executor: SimulatedExecutor):
@@ -174,7 +176,7 @@ class Meter:
 
     @property
     def real_seconds(self) -> float:
-        """Wall clock since the start."""
+        """Wall-clock time since the start."""
         return time.perf_counter() - self._wall_start
 
     def checkpoint(self, virtual_seconds: float) -> Checkpoint:
@@ -202,10 +204,10 @@ def summarize(
     """Return the summary of a simulation that has ended.
 
     Args:
-        controller, executor: those of the simulation.
-        real_seconds: its wall clock.
-        growth: measurements on the way; the last is that of the end.
-        budget_seconds, simulated_seconds: virtual time of the budget, and of what was simulated of it.
+        controller, executor: controller and executor of the simulation.
+        real_seconds: wall-clock time of the simulation.
+        growth: measurements during the simulation; the last one is from the end.
+        budget_seconds, simulated_seconds: virtual time of the budget, and of its simulated part.
         found: the program that the search ranks first.
     """
     end, state = growth[-1], controller.state()

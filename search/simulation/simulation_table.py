@@ -19,7 +19,7 @@ __all__ = ["print_simulation"]
 
 
 def print_simulation(summary: SimulationSummary, proposals: str, console: Console) -> None:
-    """Print the facts, the controller's costs by phase, and how they grew.
+    """Print the facts, the controller's cost by phase, and how the cost and the sizes grew.
 
     Args:
         summary: summary of the simulation.
@@ -30,7 +30,7 @@ def print_simulation(summary: SimulationSummary, proposals: str, console: Consol
     print_text("\nCost of the controller for each trial", console)
     print_table(_phases(summary), console, Layout(left=("phase", "work"), wrap={"work": 20}))
     if not summary.is_steady:
-        note = "Fewer than three full trials in a row were simulated: the rates are those of a search's start."
+        note = "The simulated time is shorter than three full trials, so the rates are those of the start of a search."
         print_text(f"\n{note}", console)
     if len(summary.growth) > 1:
         print_text("\nGrowth", console)
@@ -53,9 +53,9 @@ def _facts(summary: SimulationSummary) -> list[tuple[str, str]]:
         ("utilisation", f"{summary.utilisation:.2%} of the workers' time is spent in trials"),
         (
             "throughput",
-            f"{summary.trials_per_day:,.0f} trials a day; one takes {format_duration(summary.mean_trial_seconds)}",
+            f"{summary.trials_per_day:,.0f} trials a day; a trial takes {format_duration(summary.mean_trial_seconds)}",
         ),
-        ("hurdles", f"save {summary.hurdle_savings:.0%} of the training of these trials"),
+        ("hurdles", f"save {summary.hurdle_savings:.0%} of the training time of these trials"),
         ("store", f"{format_bytes(summary.store_bytes)}, {_each(summary.store_bytes, summary.trials)} a trial"),
         ("memory", f"{format_bytes(summary.memory_bytes)} in the controller's process"),
         (
@@ -76,8 +76,8 @@ def _facts(summary: SimulationSummary) -> list[tuple[str, str]]:
         facts.append(
             (
                 "mutations",
-                f"{pluralize(found.edits, 'mutation')} trained; {found.paying_edits:,} to the end, and {PAYING_GAIN} "
-                "nats better than their parent in both views",
+                f"{pluralize(found.edits, 'mutation')} trained; {found.paying_edits:,} of them to the end and "
+                f"{PAYING_GAIN} nats better than the parent, at equal steps and at equal time",
             )
         )
     if (whole := summary.whole_budget) is not None:
@@ -86,7 +86,7 @@ def _facts(summary: SimulationSummary) -> list[tuple[str, str]]:
                 f"in {budget}",
                 f"about {whole['trials']:,} trials, a store of {format_bytes(whole['store_bytes'])}, "
                 f"{format_bytes(whole['memory_bytes'])} of memory, and "
-                f"{format_duration(whole['controller_seconds'])} of the controller's CPU time, if all grows as so far",
+                f"{format_duration(whole['controller_seconds'])} of the controller's CPU time, if growth continues",
             )
         )
     return facts
@@ -138,7 +138,7 @@ def _growth(growth: Sequence[Checkpoint]) -> list[dict[str, str]]:
             {
                 "trials": f"{each.trials:,}",
                 "simulated": format_duration(each.virtual_seconds),
-                "CPU ms a trial since": f"{milliseconds:.2f}",
+                "CPU ms per new trial": f"{milliseconds:.2f}",
                 "store": format_bytes(each.store_bytes),
                 "memory": format_bytes(each.memory_bytes),
             }

@@ -1,16 +1,17 @@
 """True loss and price of simulated programs.
 
-Effects of edits add up. A mutation gets the effect of a recorded one on loss and price, drawn from the paper's
-mutations for evolution and from those of live code for the guided search, and separately for parents that are better
-than the baseline by `GOOD_GAIN` and for others. A merge gets the effects of both programs' edits, less the part of the
-sum that a recorded merge did not reach. A revert loses the effect of its edit.
+The effects of edits on loss and price add up. The effect of a mutation is drawn from the recorded mutations: for
+evolution from the paper's mutations, for the guided search from mutations of live code (code that the output depends
+on). Mutations of good parents, which are better than the baseline by `GOOD_GAIN`, are drawn separately from mutations
+of others. A merge has the effects of both programs' edits, and the change of a recorded merge from the sum of its
+parts. A revert removes the effect of one edit.
 
-The sum of the effects is cut smoothly, so the gain over the baseline stays below `LARGEST_GAIN`: without a limit, a
+The sum of the effects is limited smoothly, so the gain over the baseline stays below `LARGEST_GAIN`. Without a limit, a
 million trainings would add up to an impossible loss. The price, the time of a step relative to the baseline's, stays
-between 1 / `LARGEST_PRICE` and `LARGEST_PRICE`. A child drawn as a fault fails in every training, and passes its
-parent's effects on to children of its own.
+between 1 / `LARGEST_PRICE` and `LARGEST_PRICE`. If the drawn training ended with a fault, the child fails in every
+training, and its own children have its parent's effects.
 
-A draw depends on the candidate's structure and the random seed of the simulation alone.
+A draw depends only on the candidate's structure and the random seed of the simulation.
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ __all__ = [
 ]
 
 GOOD_GAIN = 0.01
-"""Gain over the baseline, in nats, from which a parent counts as good: it is harder to improve."""
+"""Gain over the baseline, in nats, from which a parent counts as good. Good parents are harder to improve."""
 
 LARGEST_GAIN = 0.6
-"""Limit of the gain over the baseline, in nats: a guess. The best program found so far gains 0.44."""
+"""Limit of the gain over the baseline, in nats. It is a guess: the best program found so far gains 0.44."""
 
 LARGEST_PRICE = 3.0
 """Limit of the step time relative to the baseline's."""
 
 PRICE_SLOPE = 0.34
-"""Nats by which the loss falls when steps grow by a factor e, as on the tape."""
+"""Nats by which the loss decreases when a training has e times as many steps, measured on the recorded trainings."""
 
 _MERGE = re.compile(r"Merge with #(\d+)")
 _REVERT = re.compile(r"Revert of the edit of #(\d+)")
@@ -67,7 +68,7 @@ class TrueProgram:
 
     Attributes:
         total: sum of the effects of its edits.
-        fault: recorded training whose fault it has; None: it trains.
+        fault: recorded training with the fault that its trainings end with; None: its trainings do not fail.
     """
 
     total: Effect
@@ -92,14 +93,14 @@ class TrueProgram:
 
     @property
     def smaller_gain(self) -> float:
-        """The gain in the worse of the two views."""
+        """The smaller one of `gain` and `time_gain`."""
         return min(self.gain, self.time_gain)
 
 
 def sum_of_effects(gain: float) -> float:
-    """Return the sum of effects that gives a gain: the gain if it is negative, otherwise more than the gain.
+    """Return the sum of effects that results in a gain: the gain if it is negative, otherwise more than the gain.
 
-    It grows steeply near the limit.
+    The sum grows steeply near the limit of the gain.
 
     >>> sum_of_effects(-0.2), round(sum_of_effects(0.1), 3), round(sum_of_effects(0.5), 3)
     (-0.2, 0.109, 1.075)
@@ -128,7 +129,7 @@ class TruePrograms:
         self._candidate = candidate
         self._programs: dict[int, TrueProgram] = {}
         self._effects: dict[int, Effect] = {}  # of edits, by the candidate in which they first occurred
-        self._edits: dict[int, frozenset[int]] = {}  # candidates whose effects add up to a program, for those asked for
+        self._edits: dict[int, frozenset[int]] = {}  # edits by program, only of programs that a merge or revert needed
         drawn = [each for each in recording.children if each.kind == mutations]
         self._of_good = [each for each in drawn if each.parent_gain >= GOOD_GAIN]
         self._of_others = [each for each in drawn if each.parent_gain < GOOD_GAIN]
@@ -142,10 +143,10 @@ class TruePrograms:
             unknown.append(self._candidate(number))
             number = unknown[-1].parent if unknown[-1].same_as is None else unknown[-1].same_as
         for candidate in reversed(unknown):
-            self._programs[candidate.id] = self._of(candidate)
+            self._programs[candidate.id] = self._true_program(candidate)
         return self._programs[candidate_id]
 
-    def _of(self, candidate: Candidate) -> TrueProgram:
+    def _true_program(self, candidate: Candidate) -> TrueProgram:
         if candidate.same_as is not None:
             return self._programs[candidate.same_as]
         if candidate.parent is None:
@@ -155,7 +156,7 @@ class TruePrograms:
             return TrueProgram(self._sum(self._edits_of(candidate.parent) - {int(reverted[1])}))
         if merged := _MERGE.search(edit):
             other = int(merged[1])
-            self[other]  # its effect is drawn
+            self[other]  # draws its effect
             inherited = self._sum(self._edits_of(candidate.parent) | self._edits_of(other))
             drawn = self._draw(candidate, self._merges)
         else:
@@ -175,7 +176,7 @@ class TruePrograms:
         return Effect(sum(each.gain for each in effects), sum(each.log_price for each in effects))
 
     def _edits_of(self, candidate_id: int) -> frozenset[int]:
-        """Return the edits of a program; those of its ancestors are found first, the oldest first."""
+        """Return the edits of a program, after finding the edits of its ancestors, from the oldest on."""
         unknown = [candidate_id]
         while unknown:
             candidate = self._candidate(unknown[-1])

@@ -1,4 +1,4 @@
-"""Weights of one program: trained on demand, saved, continued, and text generated with them."""
+"""Weights of one program: train them on demand, save them, continue their training, and generate text with them."""
 
 __all__ = [
     "generate_text",

@@ -21,7 +21,7 @@ class Continuation:
 
     Attributes:
         prompt_tokens: number of tokens in the prompt.
-        notes: sentences about limits of the text.
+        notes: messages to the user about limits of the model.
     """
 
     def __init__(self, ids: Iterator[int], tokenizer: AnyTokenizer, prompt_tokens: int, notes: tuple[str, ...]):
@@ -39,7 +39,7 @@ class Continuation:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Speed after the second token, since the first two include compilation; None before the third."""
+        """Speed after the second token, because the first two include compilation; None before the third token."""
         return (len(self._times) - 2) / (self._times[-1] - self._times[1]) if len(self._times) > 2 else None
 
     def _timed(self) -> Iterator[int]:
@@ -49,14 +49,14 @@ class Continuation:
 
 
 def continue_text(weights: Weights, prompt: str, tokens: int, sampling: Sampling, seed: int = 0) -> Continuation:
-    """Return the continuation of a prompt, which stops at `tokens` tokens or at the end of the document.
+    """Return the continuation of a prompt, which ends after `tokens` tokens or at the end of the document.
 
-    A model that was trained with prefixes reads the prompt in both directions; one whose last objective was the mixture
-    of denoisers reads it after the token of mode S, whose task is to continue a text.
+    A model that was trained with prefixes reads the prompt in both directions. If its last objective was the mixture of
+    denoisers (`ul2r`), the token of mode S, which asks for a continuation, is put before the prompt.
 
     Args:
         weights: weights of the model.
-        prompt: text to continue; empty begins a new document.
+        prompt: text to continue; if empty, the text is a new document.
         tokens: largest number of new tokens.
         sampling: sampling method.
         seed: random seed of the sampling.
@@ -88,7 +88,7 @@ def continue_text(weights: Weights, prompt: str, tokens: int, sampling: Sampling
 
 
 def _mode(weights: Weights) -> list[int]:
-    """Return the token that begins texts to continue; none except after the mixture of denoisers."""
+    """Return the tokens to put before the prompt: the token of mode S after the mixture of denoisers, else none."""
     if weights.training.get("objective") != "ul2r":
         return []
     return [SpecialTokens(weights.training["vocabulary"], sentinels=0).mode("S")]

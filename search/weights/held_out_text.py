@@ -1,4 +1,4 @@
-"""Held-out text of a trained model, in two parts: one to fit or to choose on, another to report on."""
+"""Held-out text of a trained model, in two parts: one for fits or choices, the other for the reported results."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ __all__ = ["Windows", "find_text", "held_out_parts", "text_settings"]
 Windows = Int32[np.ndarray, "batches batch length+1"]
 
 BATCH_TOKENS = 4096
-"""Tokens of a batch, if a window is not longer."""
+"""Predicted tokens in a batch, unless a window alone has more."""
 
 STRIPES = (20, 10)
-"""Numbers of stripes that the text is cut into, if they are long enough; otherwise one for the first part."""
+"""Numbers of stripes that the text is cut into; the first number is used whose stripes are long enough for a window. If
+neither is, the first part has a single stripe."""
 
 
 def text_settings(
     training: Mapping[str, Any], vocabulary: int, folder: Path, source: str | None = None
 ) -> tuple[DataConfig, int, str | None]:
-    """Return how the text of a trained model is prepared: its settings, number of token ids, and hash; None: any.
+    """Return how to prepare the text: its settings, its number of token ids, and its hash (None: any text is accepted).
 
     Args:
         training: record of the training in the folder of the weights.
@@ -46,13 +47,13 @@ def text_settings(
     Raises:
         UsageError: the record does not name the text.
     """
-    own = f"{PREFIX}{(folder / 'tokenizer.json').resolve()}"
+    tokenizer = f"{PREFIX}{(folder / 'tokenizer.json').resolve()}"
     vocabulary = training.get("vocabulary", vocabulary)  # without the special tokens of an objective
     if source is not None:
-        return DataConfig(source, tokenizer=own), vocabulary, None
+        return DataConfig(source, tokenizer=tokenizer), vocabulary, None
     recorded = training.get("settings", {}).get("data")
     data = DataConfig(training.get("data", "python-stdlib")) if recorded is None else DataConfig(**recorded)
-    data = replace(data, tokenizer=own) if data.tokenizer else data
+    data = replace(data, tokenizer=tokenizer) if data.tokenizer else data
     expected = training.get("dataset_hash")
     if expected is None:
         raise UsageError(f"the weights in {folder} do not say which text they were trained on: name it with --data")
@@ -62,9 +63,9 @@ def text_settings(
 def find_text(
     weights: Weights, folder: Path, source: str | None = None, tell: Callable[[str], None] = lambda line: None
 ) -> Dataset:
-    """Return the text that a model was trained on, or another one with the model's tokenizer.
+    """Return the text that a model was trained on, or another text encoded by the model's tokenizer.
 
-    The text is found by its hash in the cache, or prepared again as the weights record it.
+    The training text is found in the cache by its hash. Otherwise it is prepared again with the recorded settings.
 
     Args:
         weights: trained model.
@@ -90,17 +91,17 @@ def find_text(
 def held_out_parts(dataset: Dataset, length: int, tokens: int, share: float) -> tuple[Windows, Windows]:
     """Return windows of two parts of the validation text, which do not overlap.
 
-    The text is cut into stripes that belong to one part or the other, so that both parts are spread over the whole of
-    it, and few documents lie in both.
+    The text is cut into stripes, and each stripe belongs to one of the parts. So both parts are spread over the whole
+    text, and few documents are in both.
 
     Args:
         dataset: text.
         length: predicted tokens in a window.
-        tokens: predicted tokens in all windows together, about; fewer if the text is shorter.
-        share: share of the first part, one divided by a whole number.
+        tokens: approximate number of predicted tokens in both parts together; fewer if the text is shorter.
+        share: share of the first part, which must be one divided by a whole number.
 
     Raises:
-        UsageError: the text is too short for a window in each part.
+        UsageError: the text is too short for one window in each part.
     """
     text, every = np.asarray(dataset.validation), round(1 / share)
     count = next((count for count in STRIPES if min(len(text), tokens) // count > length), every)
@@ -117,13 +118,12 @@ def held_out_parts(dataset: Dataset, length: int, tokens: int, share: float) -> 
     ]
     first = np.concatenate(stripes[::every])
     second = np.concatenate([stripe for number, stripe in enumerate(stripes) if number % every])
-    batch = max(
-        len(first) // math.ceil(len(first) * length / BATCH_TOKENS), 1
-    )  # few windows of the first part are left
+    # Batches of equal size, so that few windows of the first part are left over.
+    batch = max(len(first) // math.ceil(len(first) * length / BATCH_TOKENS), 1)
     return _batches(first, batch), _batches(second, batch)
 
 
 def _batches(windows: Int32[np.ndarray, "windows length+1"], batch: int) -> Windows:
-    """Return batches of one size, without the windows that are left."""
+    """Return batches of one size; windows that do not fill a batch are left out."""
     count = len(windows) // batch
     return windows[: count * batch].reshape(count, batch, -1)

@@ -1,4 +1,4 @@
-"""Look-up of saved weights and interrupted trainings, by the name that a user gives or by candidate."""
+"""Look-up of saved weights and interrupted trainings, by the folder that a user names or by candidate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SavedTraining:
     Attributes:
         name: name of its folder.
         finished: whether its weights are saved.
-        facts: its record in `model.json`; of an unfinished one, its job.
+        facts: record of the training in `model.json`; for an unfinished training, its job.
         model: settings of the shape of the model.
         curve: content of `curve.json`: points [budget spent, steps, loss in nats] of `training` and `validation`.
     """
@@ -47,7 +47,7 @@ class SavedTraining:
 
 
 def saved_trainings(weights: Path) -> tuple[SavedTraining, ...]:
-    """Return the trainings in the folder of a candidate's weights and in those named after it, except damaged ones.
+    """Return the trainings in a candidate's folder of weights and in the folders named after it, except damaged ones.
 
     Args:
         weights: folder of the candidate's weights, which may be missing.
@@ -72,7 +72,7 @@ def load_saved_weights(job: TrainingJob) -> Weights | None:
     """Return the weights that the job trains, if they are saved, or None.
 
     Raises:
-        UsageError: the weights are damaged, or of another program.
+        UsageError: the weights are damaged, or belong to another program.
     """
     from ...models.checkpoint import load_weights
 
@@ -83,7 +83,7 @@ def load_weights_folder(place: str) -> Weights:
     """Return the weights in a folder that a user names.
 
     Raises:
-        UsageError: the folder holds no weights, damaged ones, or a run, which needs a candidate as well.
+        UsageError: the folder holds no weights or damaged ones, or it is a run, which needs a candidate as well.
     """
     from ...models.checkpoint import load_weights
 
@@ -96,10 +96,13 @@ def load_weights_folder(place: str) -> Weights:
 
 
 def interrupted_job(place: str) -> TrainingJob:
-    """Return the job of an interrupted training, by the folder that its weights will go to.
+    """Return the job of an interrupted training.
+
+    Args:
+        place: folder that its weights will be written to, or the folder of the training itself.
 
     Raises:
-        UsageError: there is no interrupted training, or it is of another version.
+        UsageError: there is no interrupted training, or another version of this package wrote it.
     """
     folder = user_path(place)
     folder = folder.with_suffix("") if training_folder(folder.with_suffix("")) == folder else folder

@@ -1,8 +1,8 @@
-"""Train weights: those of a candidate, with the run's settings or at another scale, or from saved weights.
+"""Train the weights of a candidate, with the run's settings or at another scale, or train saved weights further.
 
 A search trains hundreds of candidates and saves no weights, so a candidate is trained once more. The training runs in
-this process with every check of a trial, saves its state now and then, and writes the weights that evaluation saw. The
-same command, or `--resume`, continues an interrupted training.
+this process with every check of a trial. It saves its state every few minutes, and finally writes the weights that the
+evaluation used. The same command, or `--resume`, continues an interrupted training.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # loads JAX
 __all__ = ["SAVE_SECONDS", "train_weights"]
 
 SAVE_SECONDS = 300.0
-"""Default wall clock between two saved states: at most this much is lost to a kill."""
+"""Default wall-clock time between two saved states, in seconds: a killed training loses at most this time."""
 
 RECORDED = (
     "steps", "tokens", "epochs", "loss_nats", "bits_per_byte", "moved_logits", "quarantine", "parameters",
@@ -55,18 +55,18 @@ def train_weights(
     progress: ReportProgress = lambda progress: None,
     tell: Tell = lambda line: None,
 ) -> Weights:
-    """Train in this process and save the weights that evaluation saw; continue if the same training was interrupted.
+    """Train in this process, or continue the same interrupted training, and save the weights that were evaluated.
 
     Args:
         job: the training.
         overwrite: replace existing weights, and discard an interrupted training that has other settings or cannot be
             continued.
-        save_seconds: wall clock between two saved states.
+        save_seconds: wall-clock time between two saved states.
         progress: called with the state of the training several times a second.
         tell: called with messages.
 
     Raises:
-        UsageError: there are weights already, the text has changed, or the folder cannot be written.
+        UsageError: the folder already has weights, the text has changed, or the folder cannot be written.
         WorkFailedError: the training failed and left no weights.
         Interrupted: Ctrl-C or SIGTERM; the state is saved if training had begun.
     """
@@ -74,7 +74,7 @@ def train_weights(
         raise UsageError(f"{job.folder} holds weights already: replace them with --force")
     estimate = "" if job.expected_seconds is None else f", about {job.expected_seconds:.0f} s"
     with open_training_folder(job.folder, job.to_dict(), overwrite) as folder:
-        recorded = TrainingJob.from_dict(job.folder, read_recorded_job(job.folder))  # the interrupted one, if there is
+        recorded = TrainingJob.from_dict(job.folder, read_recorded_job(job.folder))  # the interrupted job, if any
         tell(f"training {job.name}{estimate}")
         try:
             with interrupt_on_termination() as interruption:
@@ -89,12 +89,12 @@ def train_weights(
                     weights, training = _train(job, folder, save_seconds, progress, tell)
                 _save(job, weights, training, overwrite)
         except KeyboardInterrupt:
-            raise Interrupted(_farewell(job, folder)) from None
+            raise Interrupted(_interruption_message(job, folder)) from None
         except UnusableState:
             raise
         except PrimerSearchError as error:
             if _is_fault_of_program(error):
-                shutil.rmtree(folder, ignore_errors=True)  # to continue would fail in the same way
+                shutil.rmtree(folder, ignore_errors=True)  # a continued training would fail in the same way
                 raise
             if _delete_if_empty(folder):
                 raise
@@ -104,7 +104,7 @@ def train_weights(
 
 
 def _is_fault_of_program(error: Exception) -> bool:
-    """Return whether a training failed by its program, and not by the machine."""
+    """Return whether the program, not the machine, caused the failure of a training."""
     from ...workers.training.trial import PROGRAM_FAULTS
 
     return isinstance(error.__cause__, PROGRAM_FAULTS)
@@ -183,7 +183,7 @@ def _check_vocabulary(job: TrainingJob, dataset: Dataset, initial: Weights) -> N
     """Check that the weights embed every token id of the text.
 
     Raises:
-        UsageError: they do not.
+        UsageError: the text has more token ids.
     """
     if dataset.vocabulary > initial.model.vocabulary:
         raise UsageError(
@@ -211,7 +211,7 @@ def _penalty(job: TrainingJob) -> LinearityPenalty | None:
 
 
 def _allowance_seconds(job: TrainingJob, trainer: CandidateTrainer, progress: ReportProgress) -> float | None:
-    """Return the baseline's step time if the budget needs it: as measured by the search, or measured now."""
+    """Return the baseline's step time, measured by the search or now; None if the budget does not need it."""
     if job.baseline is None:
         return None
     calibration = Calibration(job.config, job.baseline, job.allowance_seconds)
@@ -223,7 +223,7 @@ def _allowance_seconds(job: TrainingJob, trainer: CandidateTrainer, progress: Re
 def _training_record(
     job: TrainingJob, evaluation: Evaluation, dataset: Dataset, training: ModelTraining, initial: Weights | None
 ) -> dict[str, Any]:
-    """Return where the weights come from and how they were trained, as JSON values."""
+    """Return the record of the training as JSON values: the origin of the weights, the settings and the result."""
     config, trial = job.config, job.config.trial
     origin, vocabulary = None, dataset.vocabulary
     if initial is not None:
@@ -264,8 +264,8 @@ def _save(job: TrainingJob, weights: Weights, training: ModelTraining, overwrite
     save_weights(job.folder, weights, overwrite, {CURVE: training.curve_text()})
 
 
-def _farewell(job: TrainingJob, folder: Path) -> str:
-    """Return what to say at an interruption; without a saved state, the folder is deleted."""
+def _interruption_message(job: TrainingJob, folder: Path) -> str:
+    """Return the message of an interruption; a folder without a saved state is deleted."""
     if _delete_if_empty(folder):
         return "interrupted before the training began: no weights were saved"
     steps = max(path.name.removeprefix("state-") for path in folder.glob("state-*")).lstrip("0")
@@ -273,7 +273,7 @@ def _farewell(job: TrainingJob, folder: Path) -> str:
 
 
 def _resume_command(job: TrainingJob) -> str:
-    """Return the command that continues a training, and replaces weights that exist already."""
+    """Return the command that continues a training; it has `--force` if weights exist already."""
     return f"primer-search train --resume {job.folder}{' --force' if job.folder.exists() else ''}"
 
 

@@ -1,4 +1,4 @@
-"""Budget of one training: its steps, or its time on the wall clock."""
+"""Budget of one training, in steps or in wall-clock time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ __all__ = ["apply_budget", "without_reference"]
 
 
 def apply_budget(trial: TrialConfig, text: str) -> TrialConfig:
-    """Return the settings with another budget, in a unit of its own: nothing is compared with the trials of a search.
+    """Return the settings with another budget. Its unit may differ from the search's.
+
+    The result is not compared with trials of a search, so no price is measured and there are no hurdles.
 
     Args:
         trial: settings of a trial.
-        text: value of `--budget`: a duration such as `1h`, wall clock of training, or steps such as `5000steps`.
+        text: value of `--budget`: wall-clock time of training such as `1h`, or steps such as `5000steps`.
 
     Raises:
-        UsageError: the text is neither.
+        UsageError: the text is neither a duration nor a number of steps.
 
     >>> apply_budget(TrialConfig(), "5000steps").budget, apply_budget(TrialConfig(unit="steps"), "1h").budget
     (5000.0, 3600.0)
@@ -35,6 +37,6 @@ def apply_budget(trial: TrialConfig, text: str) -> TrialConfig:
 
 
 def without_reference(trial: TrialConfig) -> TrialConfig:
-    """Return the settings without timing the baseline's step; a budget in reference seconds becomes wall clock."""
+    """Return the settings without timings of the baseline's step. A budget in reference seconds becomes wall-clock."""
     unit = "wall_seconds" if trial.unit == "reference_seconds" else trial.unit
     return replace(trial, unit=unit, price=False, hurdles=0)

@@ -1,10 +1,10 @@
-"""Folder of a training that runs or was interrupted, beside the folder that its weights will have.
+"""Folder of a training that runs or was interrupted. It is next to the folder that the weights will be written to.
 
     12.training/  job.json    what is trained, and how
                   curve.json  learning curve so far
                   state-*/    saved state (see `workers.training.training_state`)
 
-It is deleted when the weights are written.
+The folder is deleted after the weights have been written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ JOB = "job.json"
 """File in the folder that says what is trained."""
 
 ESTIMATES = {"expected_seconds", "allowance_seconds", "suspicious_nats"}
-"""Settings that a running search still changes; an interrupted training keeps those that it started with."""
+"""Settings that a running search still changes; an interrupted training keeps the values that it started with."""
 
 
 def training_folder(weights: Path) -> Path:
@@ -38,15 +38,16 @@ def training_folder(weights: Path) -> Path:
 
 @contextmanager
 def open_training_folder(weights: Path, job: dict[str, Any], discard: bool) -> Iterator[Path]:
-    """Make or continue the folder of a training, and keep other processes out.
+    """Create or reopen the folder of a training, and lock out other processes.
 
     Args:
         weights: folder of the weights.
         job: the training as JSON values.
-        discard: whether to discard an interrupted training that differs.
+        discard: whether to discard an interrupted training with other settings.
 
     Raises:
-        UsageError: another process trains there, an interrupted training differs, or the folder cannot be written.
+        UsageError: another process trains there, the folder has an interrupted training with other settings, or the
+            folder cannot be written.
     """
     folder = training_folder(weights)
     try:
@@ -89,7 +90,7 @@ def read_recorded_job(weights: Path) -> dict[str, Any]:
     """Return the interrupted training whose weights will go to `weights`.
 
     Raises:
-        UsageError: there is none, or its description is damaged.
+        UsageError: there is no interrupted training, or its description is damaged.
     """
     path = training_folder(weights) / JOB
     try:

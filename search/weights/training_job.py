@@ -31,9 +31,10 @@ from .training_options import TrainingOptions
 __all__ = ["TrainingJob", "plan_further_training", "plan_training"]
 
 FURTHER_RATES = {"causal": (0.3, 0.01), "ul2r": (0.3, 0.01), "instruct": (0.1, 1.0)}
-"""Learning rate of a training that continues from weights, by objective: the peak as a share of the rate of their first
-training, and the end as a share of the peak. UL2R decays along a cosine to a hundredth (Tay et al. 2022, arXiv
-2210.11399), Flan keeps a constant rate (Chung et al. 2022, arXiv 2210.11416); the peaks are ours."""
+"""Learning rate of a training that continues from weights, by objective: the peak as a share of the rate of the first
+training of these weights, and the end as a share of the peak. The ends are from papers: UL2R decays along a cosine to a
+hundredth (Tay et al. 2022, arXiv 2210.11399), Flan keeps a constant rate (Chung et al. 2022, arXiv 2210.11416). The
+peaks are our choice."""
 
 Change = Callable[[RunConfig], RunConfig]
 
@@ -43,23 +44,23 @@ class TrainingJob:
     """One training.
 
     Attributes:
-        folder: folder that the weights go to.
-        name: what is trained, for messages.
-        dna: program, with its query scales for its unit.
-        config: settings; its vocabulary is that of the text.
+        folder: folder that the weights are written to.
+        name: description of what is trained, for messages.
+        dna: program, with the query scale for its unit.
+        config: settings; the vocabulary in them is the number of token ids of the text.
         seed: random seed of the parameters and of the order of the text.
-        run: folder of the run; None: the training continues from weights.
+        run: folder of the run; None if the training continues from saved weights.
         candidate: id of the candidate, if known.
         baseline: baseline program, whose step time is the unit of reference seconds; None: not needed.
         dataset: folder of the dataset of the run.
-        dataset_hash: hash of the dataset; None: the text is another one, `config.data.source`.
-        allowance_seconds: step time of the baseline that the search measured; None if it measured none.
+        dataset_hash: hash of the dataset; None if the user named another text, `config.data.source`.
+        allowance_seconds: step time of the baseline that the search measured; None if it did not measure it.
         suspicious_nats: loss below which the trained model is probed on more text.
-        expected_seconds: expected wall clock, from the run's trials; None: unknown.
-        unit: unit of width that the search resized the candidate to; None: the configured one.
+        expected_seconds: expected wall-clock time, from the run's trials; None: unknown.
+        unit: unit of width that the search resized the candidate to; None: the configured unit.
         initial: folder of the weights that the training starts from; None: random parameters.
-        initial_hash: hash of their description.
-        first_rate: learning rate of the first training of the weights; None: that of this one.
+        initial_hash: hash of the file `model.json` of these weights.
+        first_rate: learning rate of the first training of these weights; None if this training is the first.
         objective: name of the objective.
         examples: hashes of the files of examples, by absolute path.
         mixture, cap, regularizer, strength: as in `TrainingOptions`.
@@ -92,7 +93,7 @@ class TrainingJob:
     final_rate: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the job as JSON values, without its folder, which may be moved."""
+        """Return the job as JSON values, without its folder, because that may be moved."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "folder"}
         for name in ("dna", "baseline"):
             values[name] = None if values[name] is None else json.loads(dna_to_json(values[name]))
@@ -105,7 +106,7 @@ class TrainingJob:
         """Invert `to_dict`.
 
         Raises:
-            UsageError: values are missing, or of another version.
+            UsageError: values are missing, or another version of this package wrote them.
         """
         try:
             read = dict(values)
@@ -130,7 +131,7 @@ def plan_training(
     Args:
         run: name or path of the run.
         named: the candidate: its number, `best` or `baseline`.
-        options: what differs from the candidate's trials.
+        options: options that differ from the candidate's trials.
         change: applies the scale to the settings of the run.
 
     Raises:
@@ -179,7 +180,7 @@ def plan_training(
                 _expected_seconds((trials or everyone)[-1:], trial.budget / own.trial.budget) if comparable else None
             ),
             unit=arm.unit,
-            **options.asked(),
+            **options.job_fields(),
             final_rate=1.0 if options.final_rate is None else options.final_rate,
         )
 
@@ -190,11 +191,11 @@ def plan_further_training(
     change: Change = lambda config: config,
     data: str | None = None,
 ) -> TrainingJob:
-    """Plan a training that starts from saved weights, with a new optimizer; nothing is imported that loads JAX.
+    """Plan a training that starts from saved weights, with a new optimizer, without importing JAX.
 
     Args:
         place: folder of the weights.
-        options: what differs from the training of the weights.
+        options: options that differ from the training of the weights.
         change: applies the scale to the settings of the weights.
         data: text to train on, encoded by the tokenizer of the weights; None: the text of the weights.
 
@@ -232,7 +233,7 @@ def plan_further_training(
         initial=folder.absolute(),
         initial_hash=file_sha256(folder / "model.json"),
         first_rate=first,
-        **options.asked(),
+        **options.job_fields(),
         final_rate=final if options.final_rate is None else options.final_rate,
     )
 
@@ -244,7 +245,7 @@ def _output(options: TrainingOptions, default: Path) -> Path:
 
 
 def _expected_seconds(trials: list[Evaluation], budget_ratio: float) -> float | None:
-    """Return the expected wall clock of a training, from a finished one and the ratio of their budgets."""
+    """Return the expected wall-clock time of a training, from a finished trial and the ratio of their budgets."""
     if not trials:
         return None
     return trials[0].wall_seconds + trials[0].train_seconds * (budget_ratio - 1.0)

@@ -1,4 +1,4 @@
-"""The objective of a training: what it learns, from which data, and whether the program can learn it."""
+"""The objective of a training job: make it, and check that the program can be trained with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["check_capable", "make_objective", "reads_prefix"]
 
 
 def reads_prefix(job: TrainingJob, initial: Weights | None) -> bool:
-    """Return whether inputs are read in both directions: by `ul2r`, and by `instruct` after `ul2r`."""
+    """Return whether inputs are read in both directions: for `ul2r`, and for `instruct` after `ul2r`."""
     continues = initial is not None and bool(initial.training.get("prefix"))
     return job.objective == "ul2r" or (job.objective == "instruct" and continues)
 
@@ -30,7 +30,7 @@ def check_capable(job: TrainingJob, graph: Graph, initial: Weights | None) -> No
     """Check that a program can be trained with the objective.
 
     Raises:
-        UsageError: it cannot; names the op and the reason.
+        UsageError: the program cannot be trained with it; the message names the op and the reason.
     """
     from ...workers.objectives.objective import objective_fault
 
@@ -41,10 +41,10 @@ def check_capable(job: TrainingJob, graph: Graph, initial: Weights | None) -> No
 
 
 def make_objective(job: TrainingJob, dataset: Dataset, initial: Weights | None) -> Objective:
-    """Return the objective of a job; special tokens get the ids after those of the text.
+    """Return the objective of a job; special tokens get the ids after the token ids of the text.
 
     Raises:
-        UsageError: the text or the examples are too few, or a weight or a file is wrong.
+        UsageError: there is too little text or there are too few examples, or a weight or a file is wrong.
     """
     vocabulary = dataset.vocabulary if initial is None else initial.training.get("vocabulary", dataset.vocabulary)
     sizes = _sizes(job.config, job.seed)

@@ -1,4 +1,4 @@
-"""Options of a training, and which of them go together."""
+"""Options of a training, and the check that they can be combined."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class TrainingOptions:
     """Options of a training that a user gives.
 
     Attributes:
-        budget: `1h`, wall clock of training, or `5000steps`; None: that of the run or of the weights.
+        budget: wall-clock time of training such as `1h`, or `5000steps`; None: the budget of the run or the weights.
         seed: random seed of the parameters and of the order of the text.
-        scale: sizes and rates that differ, such as `layers=8,unit=32`; empty: none.
+        scale: sizes and rates to change, such as `layers=8,unit=32`; empty: no changes.
         objective: `causal`, `ul2r` or `instruct`.
         examples: files of JSON lines, for `instruct`.
-        mixture: weights of the denoisers or of the tasks, such as `R=0.25,X=0.25,S=0.5`; empty: those of the papers.
-        cap: largest number of examples of a task in an epoch, for `instruct`; None: that of Flan.
+        mixture: weights of the denoisers or of the tasks, such as `R=0.25,X=0.25,S=0.5`; empty: the papers' weights.
+        cap: largest number of examples of a task in an epoch, for `instruct`; None: the cap of Flan.
         regularizer: `none`, or the distance of neighbouring layers that is added to the loss: `cosine` or `mse`.
         strength: factor of the regularizer.
-        final_rate: learning rate at the end as a share of the peak; None: by objective.
-        output: folder of the weights; None: named after the candidate, or after the weights they continue from.
+        final_rate: learning rate at the end as a share of the peak; None: the default of the objective.
+        output: folder of the weights; None: a folder named after the candidate, or after the initial weights.
     """
 
     budget: str | None = None
@@ -45,16 +45,16 @@ class TrainingOptions:
 
     @property
     def suffix(self) -> str:
-        """End of the default folder's name; empty for the plain training of a candidate."""
+        """End of the default folder's name; empty if objective, regularizer and scale are the defaults."""
         objective = "" if self.objective == "causal" else self.objective
         regularizer = "" if self.regularizer == "none" else self.regularizer
         return "".join(f"-{part}" for part in (objective, regularizer, "".join(self.scale.split())) if part)
 
     def check(self) -> None:
-        """Check that the options go together.
+        """Check that the options can be combined.
 
         Raises:
-            UsageError: they do not.
+            UsageError: an option needs, or excludes, another one.
         """
         if bool(self.examples) != (self.objective == "instruct"):
             raise UsageError("--examples FILE.jsonl goes with --objective instruct, which needs it")
@@ -65,8 +65,8 @@ class TrainingOptions:
         if (self.regularizer == "none") != (self.strength is None):
             raise UsageError("--regularizer cosine|mse and --strength NUMBER go together: give both or none")
 
-    def asked(self) -> dict[str, Any]:
-        """Return what a job takes over unchanged."""
+    def job_fields(self) -> dict[str, Any]:
+        """Return the fields of a `TrainingJob` that are equal to options, after a check of the options."""
         self.check()
         return {
             "seed": self.seed,
@@ -83,7 +83,7 @@ def hash_of_examples(path: str) -> str:
     """Return the SHA-256 of a file of examples.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: the file cannot be read.
     """
     try:
         return file_sha256(user_path(path))
@@ -92,7 +92,7 @@ def hash_of_examples(path: str) -> str:
 
 
 def _parse_mixture(text: str) -> dict[str, float]:
-    """Return the weights of `R=0.25,X=0.25,S=0.5`."""
+    """Return the weights by name from a text such as `R=0.25,X=0.25,S=0.5`."""
     weights: dict[str, float] = {}
     for part in text.split(","):
         name, equals, value = (word.strip() for word in part.rpartition("="))

@@ -15,7 +15,7 @@ import pytest
 
 from primer_search.cli import app
 from primer_search.cli_data import data_app
-from primer_search.cli_options import settle_platforms
+from primer_search.cli_options import set_jax_platforms
 from primer_search.primitives.errors import UsageError
 from primer_search.system.user_folders import cache_folder, user_path
 from primer_search.tests.support.command import command, refused
@@ -53,7 +53,7 @@ def test_jax_is_asked_for_platforms_in_one_way_and_has_the_cpu_beside_them(
         monkeypatch.delenv(variable, raising=False)
         if value is not None:
             monkeypatch.setenv(variable, value)
-    settle_platforms()
+    set_jax_platforms()
     assert os.environ.get("JAX_PLATFORMS") == settled
     assert "JAX_PLATFORM_NAME" not in os.environ
 

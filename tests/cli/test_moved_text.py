@@ -88,7 +88,7 @@ def test_another_text_is_not_taken_for_that_of_a_run(run: Path, tmp_path: Path) 
     refusal = refused_after_progress("data", "prepare", f"text:{tmp_path / 'text'}", "--run", str(run))
     assert "is not the text that was trained on" in refusal
     for option in (("--config", "smoke"), ("--set", "model.vocabulary=300"), ("--vocabulary", "300")):
-        assert "--run brings its own settings" in refused("data", "prepare", "text:text", "--run", run, *option)
+        assert "--run uses the settings of the run" in refused("data", "prepare", "text:text", "--run", run, *option)
 
 
 def refused_after_progress(*arguments: str) -> str:

@@ -16,7 +16,7 @@ def test_the_table_says_what_a_search_would_need_and_what_is_left_out() -> None:
     assert result.code == 0
     for words in ("utilisation", "trials a day", "lost trials  0", "Left out: training", "Children are copies"):
         assert words in result.out
-    assert "Fewer than three full trials in a row" in result.out
+    assert "shorter than three full trials" in result.out
 
 
 def test_json_has_the_same_figures_and_nothing_else() -> None:

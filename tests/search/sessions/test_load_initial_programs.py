@@ -92,8 +92,8 @@ def test_programs_of_one_function_count_once_which_is_said(tmp_path: Path) -> No
         (2, "TRANSFORMER_PP"),
     ]
     assert notes == (
-        f"--init {file} computes the same as PRIMER_EZ, and the two count once",
-        "--init PRIMER_EZ computes the same as PRIMER_EZ, and the two count once",
+        f"--init {file} computes the same function as PRIMER_EZ, so both count as one program",
+        "--init PRIMER_EZ computes the same function as PRIMER_EZ, so both count as one program",
     )
 
 
@@ -106,7 +106,7 @@ def test_what_computes_the_same_as_the_baseline_is_the_baseline(tmp_path: Path) 
         (BASELINE_ID, seed),
         (1, get("PRIMER_EZ", UNIT)),
     ]
-    assert len(notes) == 1 and "the same as the baseline TRANSFORMER" in notes[0]
+    assert len(notes) == 1 and "the same function as the baseline TRANSFORMER" in notes[0]
 
 
 def test_leave_to_be_length_dependent_that_a_program_does_not_use_is_withdrawn(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ REFUSALS: dict[str, tuple[Sequence[str], RunConfig, str]] = {
     "more than the population holds": (
         ["TRANSFORMER", "PRIMER_EZ", "TRANSFORMER_PP"],
         changed("search", population=2),
-        "3 --init do not fit .*--set search.population=3",
+        "3 programs of --init do not fit .*--set search.population=3",
     ),
     "any, where nobody has parents": (["PRIMER_EZ"], changed("search", strategy="random-init"), "random-init"),
     "a baseline that is none here": (
