@@ -332,6 +332,6 @@ def test_mutations_must_return_programs_and_draw_from_their_generator() -> None:
     def breaks(dna: DNA, rng: np.random.Generator) -> tuple[DNA, str]:
         raise KeyError("no")
 
-    for mutation, words in ((never, "changed none"), (own_source, "generator alone"), (breaks, "KeyError")):
+    for mutation, words in ((never, "changed none"), (own_source, "only from its generator"), (breaks, "KeyError")):
         with pytest.raises(BrokenContractError, match=words):
             check_mutation(mutation, [TRANSFORMER])
