@@ -10,7 +10,8 @@ from typing import Any
 from ...system.durations import format_duration
 from ..evolution.candidate import candidate_name
 from ..reports.formatting import format_number
-from ..reports.phrases import UNCONFIRMED, headline, run_facts, search_leader
+from ..reports.phrases import PROPOSAL_WORDS, UNCONFIRMED, headline, run_facts, search_leader
+from ..reports.progress.search_progress import OUTCOME_WORDS
 from ..results.confirmation import retrained_candidates
 from ..results.digest.proposal_counts import count_proposals
 from ..results.digest.row_query import count_better
@@ -34,13 +35,6 @@ _QUESTIONS = {
     "use": "how to use it",
 }
 """Questions about the best candidate, by the section of its page that answers them."""
-
-_WORDS = {
-    "ok": "trained in full",
-    "unchanged": "left the program unchanged",
-    "same_structure": "known structure",
-    "same_function": "known function",
-}
 
 
 def routes() -> list[Route]:
@@ -138,9 +132,9 @@ def _time_left(digest: RunDigest, running: bool) -> tuple[str, str, str]:
 
 
 def _bars(counts: Iterable[tuple[str, int]], total: int) -> list[tuple[str, int, float]]:
-    """Return name, count and share of the total, for each of the counts."""
+    """Return name, count and share of the total of each outcome."""
     return [
-        (_WORDS.get(name, name.replace("_", " ").replace(":", ": ")), count, count / max(total, 1))
+        (OUTCOME_WORDS.get(name, name.replace("_", " ").replace(":", ": ")), count, count / max(total, 1))
         for name, count in counts
     ]
 
@@ -179,7 +173,7 @@ def _refused(board: Leaderboard) -> list[tuple[str, int]]:
     """Return the reasons why mutations gave no new program, with counts, most frequent first."""
     counts = count_proposals(board.totals.proposals)
     invalid = {f"invalid: {name.replace('_', ' ')}": count for name, count in counts.invalid.items()}
-    known = {_WORDS.get(name, name.replace("_", " ")): count for name, count in counts.known.items()}
+    known = {PROPOSAL_WORDS.get(name, name.replace("_", " ")): count for name, count in counts.known.items()}
     return sorted((invalid | known).items(), key=lambda item: -item[1])
 
 

@@ -20,6 +20,7 @@ from .progress.search_progress import format_outcomes
 from .tables.prediction_table import format_calibration
 
 __all__ = [
+    "PROPOSAL_WORDS",
     "UNCONFIRMED",
     "beyond_noise",
     "format_baseline",
@@ -39,6 +40,13 @@ UNCONFIRMED = (
     "many candidates looks better than it is. Confirm it before you believe it"
 )
 """Warning about results that were not retrained."""
+
+PROPOSAL_WORDS = {
+    "unchanged": "left the program unchanged",
+    "same_structure": "known structure",
+    "same_function": "known function",
+}
+"""Reasons why a valid mutation gave no new program, in words."""
 
 
 def headline(board: Leaderboard) -> str:
@@ -225,13 +233,8 @@ def format_proposals(proposals: Mapping[str, Any]) -> str:
     if not tried:
         return "none yet"
     parts = [f"{pluralize(tried, noun)}: {pluralize(counts.new, 'new program')}"]
-    words = {
-        "unchanged": "left the program unchanged",
-        "same_structure": "known structure",
-        "same_function": "known function",
-    }
     parts += [
-        f"{value:,} {words.get(name, name.replace('_', ' '))} ({value / tried:.0%})"
+        f"{value:,} {PROPOSAL_WORDS.get(name, name.replace('_', ' '))} ({value / tried:.0%})"
         for name, value in counts.known.items()
     ]
     if invalid := counts.invalid:

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from primer_search.search.dashboard.served_run import ServedRun, open_runs
 from primer_search.search.dashboard.server import create_app
 from primer_search.search.reports.phrases import headline
+from primer_search.search.reports.progress.search_progress import OUTCOME_WORDS
 from primer_search.search.results.digest import run_digest
 from primer_search.search.results.leaderboard import leaderboard
 from primer_search.search.runs.store import Store
@@ -77,7 +78,7 @@ def test_the_overview_says_what_the_leaderboard_command_says(client: TestClient,
     assert "Unconfirmed" in page
     assert f"± {board.baseline.noise_nats:.4f} noise" in page
     for outcome, count in board.totals.outcomes.items():
-        words = "trained in full" if outcome == "ok" else outcome.replace("_", " ")
+        words = OUTCOME_WORDS.get(outcome, outcome.replace("_", " "))
         assert re.search(rf"{words}</th><td class=\"n\">{count}<", page), outcome
 
 

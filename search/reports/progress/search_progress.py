@@ -22,7 +22,15 @@ if TYPE_CHECKING:  # rich is loaded when a panel is drawn
     from ...evolution.best_candidate import BestCandidate
     from ...runs.progress_snapshot import ProgressSnapshot
 
-__all__ = ["SearchLines", "SearchPanel", "beats_baseline", "best_against_baseline", "format_outcomes", "search_display"]
+__all__ = [
+    "OUTCOME_WORDS",
+    "SearchLines",
+    "SearchPanel",
+    "beats_baseline",
+    "best_against_baseline",
+    "format_outcomes",
+    "search_display",
+]
 
 LINE_SECONDS = 60.0
 """Seconds between two lines about the search."""
@@ -31,7 +39,9 @@ _CURVE_COLUMNS = 60
 """Largest width of the curve of the lowest loss, in characters."""
 
 _ORDER = ("ok", "stopped_at_hurdle", "rejected", "non_finite", "timeout", "out_of_memory")
-_WORDS = {"ok": "trained in full", "stopped_at_hurdle": "stopped at a hurdle", "non_finite": "non-finite"}
+
+OUTCOME_WORDS = {"ok": "trained in full", "stopped_at_hurdle": "stopped at a hurdle", "non_finite": "non-finite"}
+"""Outcomes in words; other outcomes are shown by their name."""
 
 
 def search_display(
@@ -133,7 +143,7 @@ def format_outcomes(outcomes: Mapping[str, int]) -> str:
         kind = outcome.partition(":")[0]
         sums[kind] = sums.get(kind, 0) + count
     kinds = [*(kind for kind in _ORDER if kind in sums), *(kind for kind in sums if kind not in _ORDER)]
-    return " · ".join(f"{sums[kind]} {_WORDS.get(kind, kind.replace('_', ' '))}" for kind in kinds)
+    return " · ".join(f"{sums[kind]} {OUTCOME_WORDS.get(kind, kind.replace('_', ' '))}" for kind in kinds)
 
 
 def beats_baseline(state: ProgressSnapshot) -> bool:
