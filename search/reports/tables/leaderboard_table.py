@@ -47,12 +47,15 @@ _TITLES = (
 )
 """Titles of the columns; `equal time` is shown for runs whose trainings are counted in steps."""
 
-EQUAL_STEPS = "vs baseline, bits/byte (95%, best of all): at equal steps"
-"""Title of the first of two columns of differences, if steps have a price. The second is `AT_EQUAL_TIME`."""
+EQUAL_STEPS = "vs baseline, bits/byte (joint 95%): at equal steps"
+"""Title of the first of two columns of differences, if steps have a price. The second is `AT_EQUAL_TIME`.
+
+The joint intervals hold for all listed programs together, so that the best one may be picked.
+"""
 
 AT_EQUAL_TIME = "at equal time"
 
-DIFFERENCE = "vs baseline, bits/byte (95%, best of all)"
+DIFFERENCE = "vs baseline, bits/byte (joint 95%)"
 """Title of the only column of differences, if steps have no price."""
 
 RANKED = (
@@ -106,7 +109,7 @@ def print_leaderboard(
         _print_confirmed(board, console)
         console.print()
     if board.ladder is not None:
-        words = f"rank, and difference to the baseline in {board.loss_unit} (95%, best of all)"
+        words = f"rank, and difference to the baseline in {board.loss_unit} (joint 95%)"
         print_text(f"at other sizes: {words}", console, "bold")
         print_ladder(board.ladder, console)
         console.print()
