@@ -89,7 +89,7 @@ def layered_layout(sizes: Mapping[str, Size], links: Sequence[Link], last: str |
 
     Args:
         sizes: size of each node.
-        links: edges; several may join the same nodes.
+        links: edges; several may connect the same two nodes.
         last: node without outgoing edges that is put into the last row.
 
     Raises:

@@ -161,9 +161,9 @@ class _Outliner:
         """Return how an instruction differs, and why."""
         now, before = (self._is_live(index, number, side) for side in ("candidate", "baseline"))
         if not now:
-            return "removed", "deleted" if slot.candidate is None else "nothing reads it any more"
+            return "removed", "deleted" if slot.candidate is None else "its value is not used any more"
         if not before:
-            return "added", "inserted" if slot.baseline is None else "nothing read it before"
+            return "added", "inserted" if slot.baseline is None else "its value was not used before"
         instruction = self._instruction(index, number, "candidate")
         hidden = {"in1", "in2"} - set(operand_slots(instruction, self.live["candidate"]))
         changes = [change for field, change in slot.fields.items() if field not in hidden]

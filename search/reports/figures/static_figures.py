@@ -1,4 +1,4 @@
-"""The figures of a run as files, drawn with matplotlib. They show the same as the interactive figures of its report."""
+"""The figures of a run as files, drawn with matplotlib. They show the same as the interactive figures of the report."""
 
 from __future__ import annotations
 

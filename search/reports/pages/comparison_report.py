@@ -171,7 +171,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("baseline", comparison.baseline),
         ("random seeds", ", ".join(map(str, comparison.seeds))),
         ("budget", format_budget(comparison.config.trial)),
-        ("a step of the baseline is charged", None if allowance is None else f"{1000 * allowance:.2f} ms"),
+        ("charge for a step of the baseline", None if allowance is None else f"{1000 * allowance:.2f} ms"),
         ("text", f"{comparison.config.data.source} (hash {comparison.dataset_hash[:16]})"),
         ("device", comparison.device),
     )

@@ -128,7 +128,7 @@ class RunDigest:
 
     @property
     def priced(self) -> bool:
-        """Whether the run compares programs also at equal time."""
+        """Whether the run also compares programs at equal time."""
         return self._equal_time.known
 
     def rows(self, store: StoreReader, candidate_ids: Sequence[int], newest: int | None = None) -> list[LeaderboardRow]:

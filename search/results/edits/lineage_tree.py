@@ -1,4 +1,4 @@
-"""The tree of the winners: the best candidates of a run and all their ancestors, and what each edit brought."""
+"""The lineage tree of a run: its best candidates and all their ancestors, with the gain of each edit."""
 
 from __future__ import annotations
 
