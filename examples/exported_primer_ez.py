@@ -40,7 +40,7 @@ def check_sizes(**sizes: int) -> None:
 
 
 def number_texts(segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> jax.Array | None:
-    """Return the number of the text of each position; a text is a run of equal segment ids, None is one text."""
+    """Return the number of each position's text, a run of equal segment ids; None (one text) without ids."""
     if segment_ids is None:
         return None
     ids = jnp.asarray(segment_ids)
@@ -64,15 +64,15 @@ def checked_mask(mask: jax.Array, segment_ids: jax.Array | None, x: jax.Array, d
 
 
 def texts_at(texts: jax.Array, positions: jax.Array) -> jax.Array:
-    """Return the number of the text at some positions; those after the end of `texts` belong to the last one."""
+    """Return the number of the text at each of `positions`; those after the end of `texts` are in the last text."""
     return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
 
 
 def may_read(visibility: jax.Array, query: jax.Array, key: jax.Array, start: jax.Array | None) -> jax.Array:
-    """Return whether a position of x, which begins at position `start` or 0, may read a key.
+    """Return whether a query may read a key. Queries begin at position `start` or 0, keys at 0.
 
-    `visibility` is a mask, booleans [batch, length, keys], or the numbers of the texts [batch, length], each of which
-    reads itself. Keys after the end of a mask are treated as its last key.
+    `visibility` is a mask, booleans [batch, length, keys], or the number of each position's text, [batch, length];
+    then a position may read its own text. Keys after the end of a mask are treated as its last key.
     """
     if visibility.dtype == bool:
         return visibility[:, query, jnp.clip(key, 0, visibility.shape[2] - 1)]
@@ -80,9 +80,9 @@ def may_read(visibility: jax.Array, query: jax.Array, key: jax.Array, start: jax
 
 
 def causal_mask(scores: jax.Array, start: jax.Array | None = None, visibility: jax.Array | None = None) -> jax.Array:
-    """Return which keys each query sees: earlier ones that it may read, or itself if there are none.
+    """Return which keys each query sees: its own and earlier ones that it may read, or only its own if there are none.
 
-    Queries begin at `start` or 0, keys at 0.
+    Queries begin at position `start` or 0, keys at 0.
     """
     queries, keys = scores.shape[-2:]
     query, key = jnp.arange(queries)[:, None], jnp.arange(keys)[None]
@@ -95,7 +95,7 @@ def causal_mask(scores: jax.Array, start: jax.Array | None = None, visibility: j
 
 
 def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax.Array:
-    """Prepend the previous `kernel_size - 1` positions to x: zeros, or in decoding the last ones seen."""
+    """Prepend `kernel_size - 1` earlier positions to x: zeros, or in decoding `window`, the last inputs."""
     if window is None:
         return jnp.pad(x, [(0, 0), (kernel_size - 1, 0)] + [(0, 0)] * (x.ndim - 2))
     return jnp.concatenate([window.astype(x.dtype), x], axis=1)
@@ -104,7 +104,7 @@ def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax
 def tap_inputs(
     inputs: jax.Array, length: int, start: jax.Array | None, visibility: jax.Array | None
 ) -> list[jax.Array]:
-    """Return what each tap of a convolution reads at `length` positions, oldest first: 0 where it may not read."""
+    """Return what each tap of a convolution reads at `length` positions, oldest tap first; 0 where it may not read."""
     last = inputs.shape[1] - length
     taps = [inputs[:, tap : tap + length] for tap in range(last + 1)]
     if visibility is None:
@@ -118,13 +118,13 @@ def tap_inputs(
 
 
 def depthwise_init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-    """Return 0.5 for the current position and 0.5 / kernel_size for earlier ones; axis 0 is time, oldest first."""
+    """Return 0.5 for the current position and 0.5 / kernel size for earlier ones; axis 0 is time, oldest first."""
     taps = jnp.full(shape[0], 0.5 / shape[0]).at[-1].set(0.5)
     return jnp.broadcast_to(taps.reshape(-1, *[1] * (len(shape) - 1)), shape).astype(dtype)
 
 
 class Position(nnx.Module):
-    """Number of positions decoded so far; an input that does not fit the cache is refused before any state changes."""
+    """Number of positions decoded so far. It refuses an input that does not fit the cache, before any state changes."""
 
     def __init__(self) -> None:
         self.index: Any = nnx.data(None)
@@ -144,7 +144,7 @@ class Position(nnx.Module):
 
 
 class History(nnx.Module):
-    """In decoding: from `[batch, new, *features]` to all positions so far, 0 after them. Otherwise the identity."""
+    """Cache: in decoding, store the new positions and return all so far, then zeros; else return the input."""
 
     def __init__(self, *features: int) -> None:
         self.features = features
@@ -163,7 +163,7 @@ class History(nnx.Module):
 
 
 class CausalDepthwiseConv(nnx.Module):
-    """Causal convolution of each channel with itself, over `kernel_size` positions of `[batch, length, *features]`."""
+    """Causal convolution of each channel separately, over `kernel_size` positions of `[batch, length, *features]`."""
 
     def __init__(
         self, *features: int, kernel_size: int, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs
@@ -273,14 +273,16 @@ class PrimerEZBlock(nnx.Module):
     def __call__(
         self, x: jax.Array, *, decode: bool = False, segment_ids: jax.Array | None = None, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Return the output at each position; with `decode`, x continues after the last such call.
+        """Return the output at each position; with `decode`, x continues the sequence of the last such call.
 
-        `segment_ids` [batch, length] keep packed texts apart: equal within a text, which then has the
-        outputs that it has alone. Padding is a text of its own. With `decode`, they begin at the first
-        position in every call, and positions after their end belong to the last text.
+        `segment_ids` [batch, length] keep packed texts apart. They are equal within a text, and each text
+        gets the same outputs as alone in a sequence. Padding is a separate text. With `decode`, they begin
+        at the first position of the sequence in every call. Positions after their end belong to the last
+        text.
 
-        `mask`, instead, is True where a position may read another, in addition to the causal mask;
-        its four axes broadcast to [batch, 1, queries, keys]. With `decode`, its keys begin at position 0.
+        `mask`, an alternative to `segment_ids`, is True where a position may read another, in addition to
+        the causal mask. Its four axes broadcast to [batch, 1, queries, keys]. With `decode`, its keys begin
+        at the first position of the sequence in every call.
         """
         x = jnp.asarray(x)
         if x.ndim != 3 or x.shape[-1] != self.width:

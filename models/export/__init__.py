@@ -2,8 +2,8 @@
 
     write_export(path, dna, ...)    plan -> classes -> text -> verification -> file
 
-`plan` groups operations into calls and submodules and names them; `classes`, `method_body`, `expressions`,
-`constructors` and `class_header` write the code; `runtime` holds code that is copied; `render` puts the file together.
+`plan` groups operations into steps and submodules and names them. `classes`, `method_body`, `expressions`,
+`constructors` and `class_header` write the code. `runtime` contains code that is copied. `render` assembles the file.
 `verify` compares outputs of the exported module and the program. If they differ, nothing is written.
 """
 

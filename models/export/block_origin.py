@@ -13,7 +13,7 @@ from .formatting import docstring_text, paragraph
 __all__ = ["Provenance", "docstring_lines", "lower_bound", "lowest_version"]
 
 LONGEST_ANCESTRY = 40
-"""Most mutations that the docstring lists; of a longer ancestry it lists the last ones."""
+"""Largest number of mutations that the docstring lists. If there are more, it lists the last ones."""
 
 FLAX = {"nnx": "Flax NNX", "linen": "Flax Linen"}
 
@@ -32,14 +32,14 @@ class Provenance:
     Attributes:
         run: name of the run, or `the library` for a library program.
         candidate: id in the run, or name in the library.
-        ancestry: one sentence for each mutation that led to it, oldest first.
+        ancestry: one sentence for each mutation that led to the block, oldest first.
         loss_nats: validation loss, nats per token.
         baseline_loss_nats: mean loss of the baseline in the same run.
         baseline_spread_nats: spread of the baseline's trainings.
         trainings: number of trainings that the loss is the mean of.
         confirmation: one sentence with the result of fresh trainings on the test text; empty if there were none.
         setting: data, budget and hardware, in words.
-        beginning: program that the ancestry begins with: the baseline, or an imported initial program.
+        beginning: program that the ancestry begins with: the baseline, or another initial program.
     """
 
     run: str
@@ -55,7 +55,7 @@ class Provenance:
 
 
 def lowest_version(package: str) -> str:
-    """Return the lowest version of a dependency that this package, and so a file that it writes, is tested with."""
+    """Return the lowest version of a dependency that this package and its exported files are tested with."""
     return lower_bound(package, importlib.metadata.requires("primer-search") or ())
 
 

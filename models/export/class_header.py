@@ -150,7 +150,7 @@ def _raised(message: str, interpolated: bool = True) -> list[str]:
 def _init_cache(plan: ExportPlan, one: ExportedClass) -> list[str]:
     head = "    def init_cache(self, input_shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> None:"
     if not one.is_stateful:
-        return [head, '        """Do nothing: each position is computed by itself, without a cache."""']
+        return [head, '        """Do nothing, since each position is computed separately, without a cache."""']
     lines = [
         head,
         '        """Allocate the cache for calls with `decode=True`; `input_shape` is `(batch, longest, width)`."""',
@@ -173,7 +173,7 @@ def _init_cache(plan: ExportPlan, one: ExportedClass) -> list[str]:
 
 
 def _stack_check(block: ExportedClass) -> list[str]:
-    """Return the statements that refuse a stack made by `nnx.vmap`: its parameters have one axis more."""
+    """Return the statements that refuse a stack made by `nnx.vmap`, in which parameters have an additional axis."""
     parameters = sorted(_parameters(block), key=lambda found: "norm" in found[0])  # Flax's norms may have no scale
     if not parameters:
         return []

@@ -18,7 +18,7 @@ from ...primitives.ops.value_types import Kind
 from .method_body import MethodBody, MethodBodyWriter
 from .plan.names import Namer, class_name, identifier, layer_names, value_names
 from .plan.sizes import SizeExpressions
-from .plan.steps import OWN_LAYERS, ExportPlan, Layer, LayerKind, Step
+from .plan.steps import PLUGIN_LAYERS, ExportPlan, Layer, LayerKind, Step
 from .plan.submodules import Submodule, find_submodules
 
 __all__ = ["ExportedClass", "ParameterPlacement", "make_classes", "placements"]
@@ -30,7 +30,7 @@ RESERVED_ATTRIBUTES = frozenset(
     | {"tabulate", "lazy_init", "init_with_output", "is_initializing", "has_variable", "get_variable", "put_variable"}
     | {"is_mutable_collection", "has_rng", "make_rng", "module_paths", "path", "add_to_cache", "nowrap", "params"}
 )
-"""Attributes of Flax's modules, and of exported ones."""
+"""Attributes that Flax's modules or exported modules already have."""
 
 INPUT_NAMES = ("x", "y", "z")
 
@@ -42,15 +42,15 @@ class ExportedClass:
     Attributes:
         name: name of the class.
         submodule: steps of the class; None for the block.
-        items: steps in order, and in the block also submodules.
-        attributes: attributes of layers and submodules, by the node of their output.
+        items: steps in order; in the block also submodules.
+        attributes: attribute names of layers and submodules, by the node of their output.
         classes: classes of submodules, by the node of their output.
         inputs: names of the inputs of `__call__`.
         body: body of `__call__`.
-        scopes: scopes whose number of branches is an argument of the class.
-        length_dependent: whether a size in it depends on the sequence length.
-        is_stateful: whether decoding keeps state in it.
-        reads_texts: whether it does something at the border of two packed texts.
+        scopes: branch scopes for which the number of branches is an argument of the class.
+        length_dependent: whether the shape of a parameter depends on the sequence length.
+        is_stateful: whether the class keeps state in decoding.
+        reads_texts: whether a step of the class needs to know where packed texts begin.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ExportedClass:
 
     @property
     def layers(self) -> list[tuple[str, Layer]]:
-        """Its layers with their attributes, in order."""
+        """Layers of the class with their attribute names, in order."""
         steps = [item for item in self.items if isinstance(item, Step) and item.layer is not None]
         return [(self.attributes[step.node], step.layer) for step in steps if step.layer is not None]
 
@@ -75,7 +75,7 @@ class ExportedClass:
 def make_classes(
     plan: ExportPlan, name: str, taken: frozenset[str], sizes: SizeExpressions
 ) -> tuple[ExportedClass, ...]:
-    """Return all classes, submodules first and the block `name` last, without the names that the file has `taken`."""
+    """Return all classes, submodules first and the block `name` last. They avoid the names in `taken`."""
     items = find_submodules(plan)
     make = partial(_class, plan, sizes, value_names(plan), taken)
     class_namer = Namer(taken | {name}, separator="")
@@ -142,7 +142,7 @@ def _is_length_dependent(graph: Graph, steps: Sequence[Step]) -> bool:
 
 
 def _signature(plan: ExportPlan, one: ExportedClass) -> tuple[object, ...]:
-    """Return a value that is equal for two classes if their code is the same except for their names."""
+    """Return a value that is equal for two classes if their code is the same except for the class name."""
     layers = [
         (
             name,
@@ -172,8 +172,8 @@ class ParameterPlacement:
     """Place of a compiled program's parameter in the exported module, the same in NNX and in Linen.
 
     Attributes:
-        name: `ParameterSpec.name`.
-        path: attributes that lead to it: submodule, layer, array.
+        name: name of the parameter in the compiled program (`ParameterSpec.name`).
+        path: attributes that lead to the parameter: submodule, layer, array.
         order: axes of the compiled array in the order of the module.
         split: sizes that the first axis is split into; empty if it is not split.
     """
@@ -192,7 +192,7 @@ class ParameterPlacement:
 def placements(
     plan: ExportPlan, block: ExportedClass, specs: Sequence[ParameterSpec]
 ) -> tuple[ParameterPlacement, ...]:
-    """Return where each parameter of the compiled program is in the exported module."""
+    """Return the place of each parameter of the compiled program in the exported module."""
     found: dict[int, tuple[tuple[str, ...], Layer]] = {}
     for item in block.items:
         if isinstance(item, Submodule):
@@ -203,14 +203,14 @@ def placements(
         for step in steps:
             if step.layer is not None:
                 for node, op in zip(step.layer.learned, step.layer.ops, strict=True):
-                    is_array = step.layer.kind is LayerKind.VECTOR or step.layer.kind in OWN_LAYERS
+                    is_array = step.layer.kind is LayerKind.VECTOR or step.layer.kind in PLUGIN_LAYERS
                     array = () if is_array else (OPS[op].parameters[0].name,)
                     found[node] = (*prefix, names[step.node], *array), step.layer
     return tuple(_placement(plan, spec, *found[spec.node]) for spec in specs)
 
 
 def _attributes(made: ExportedClass, submodule: Submodule) -> dict[int, str]:
-    """Return the attributes of a submodule's layers; its class may stem from another call with the same code."""
+    """Return the attribute names of a submodule's layers; its class may come from another call with the same code."""
     assert made.submodule is not None
     return {
         own.node: made.attributes[other.node]
@@ -228,6 +228,6 @@ def _placement(plan: ExportPlan, spec: ParameterSpec, path: tuple[str, ...], lay
         split = (*split, -1) if split else ()
     elif spec.key == "kernel" and layer.kind is LayerKind.DEPTHWISE:
         order = (axes[-2], *axes[:branches], axes[-1])
-    if layer.kind in OWN_LAYERS:
+    if layer.kind in PLUGIN_LAYERS:
         path = (*path, spec.key)
     return ParameterPlacement(spec.name, path, order, split)

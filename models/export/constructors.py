@@ -1,6 +1,6 @@
 """Statements that construct layers, in both APIs: `self.key_projection = general(width, (heads, width // heads))`.
 
-NNX layers take the sizes of their inputs as arguments, Linen layers infer them.
+NNX layers take the sizes of their inputs as arguments. Linen layers infer them.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from ...primitives.ops.op_table import OPS, DecodeState, Init
 from .classes import ExportedClass
 from .formatting import call_lines
 from .plan.sizes import SizeExpressions
-from .plan.steps import OWN_LAYERS, STATEFUL_LAYERS, ExportPlan, Layer, LayerKind
+from .plan.steps import PLUGIN_LAYERS, STATEFUL_LAYERS, ExportPlan, Layer, LayerKind
 from .plan.submodules import Submodule
 from .runtime_source import API
 
 __all__ = ["layer_statements", "size_arguments"]
 
 EPSILON = "epsilon=1e-12"
-"""Guard of Flax's norms, added under the root; the program takes the maximum of the root and 1e-6."""
+"""Argument of Flax's norms, which add it to the variance; a program's norm raises the deviation to 1e-6 instead."""
 
 FLAX = {"nnx": "nnx", "linen": "nn"}
-"""Flax API as a name in the file."""
+"""Name of each Flax API in the file."""
 
 PARTIALS = {
     "nnx": {"linear": "nnx.Linear", "general": "nnx.LinearGeneral"},
     "linen": {"linear": "nn.Dense", "general": "nn.DenseGeneral"},
 }
-"""Dense layers without branches (linear) and with branches (general)."""
+"""Classes of dense layers without branches (`linear`) and with branches (`general`)."""
 
 OPTIONS = {
     "nnx": '{"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}',
@@ -38,7 +38,7 @@ OPTIONS = {
 def layer_statements(
     plan: ExportPlan, one: ExportedClass, sizes: SizeExpressions, api: API, flax_norms: bool
 ) -> list[str]:
-    """Return the statements that construct the layers of a class, in order; empty if it has none."""
+    """Return the statements that construct the layers of a class, in order."""
     made = ["        self.position = Position()"] if one.submodule is None and one.is_stateful else []
     for item in one.items:
         if isinstance(item, Submodule):
@@ -120,8 +120,8 @@ def _dense(
 
 def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> tuple[str, list[str]]:
     kind = layer.kind
-    if kind in OWN_LAYERS:
-        return "LearnedFunction", _own(layer, source, target)
+    if kind in PLUGIN_LAYERS:
+        return "LearnedFunction", _plugin_arguments(layer, source, target)
     if kind is LayerKind.BRANCHED_LINEAR:
         return f"{FLAX[api]}.Einsum", _einsum(layer, source, target, api)
     if kind is LayerKind.CONV:
@@ -139,11 +139,11 @@ def _other(layer: Layer, source: Sequence[str], target: Sequence[str], api: API)
 LONGEST_ARRAYS = 100
 
 STARTS = {Init.FAN_IN: "normal", Init.ONES: "ones", Init.ZEROS: "zeros"}
-"""Initial values of the parameters of a plugin's op, as the exported class calls them."""
+"""Initial values of the parameters of a plugin's op, by the names that the class `LearnedFunction` takes."""
 
 
-def _own(layer: Layer, source: Sequence[str], target: Sequence[str]) -> list[str]:
-    """Return the arguments of the layer for an op of a plugin: function, learned arrays and what decoding keeps."""
+def _plugin_arguments(layer: Layer, source: Sequence[str], target: Sequence[str]) -> list[str]:
+    """Return the arguments of the layer for an op of a plugin: function, learned arrays and decoding state."""
     op, branches = OPS[layer.op], target[:-1]
     symbols = {"in": source[-1], "out": target[-1], "kernel": str(layer.kernel)}
     arrays = []
@@ -156,7 +156,7 @@ def _own(layer: Layer, source: Sequence[str], target: Sequence[str]) -> list[str
     if len(written) > LONGEST_ARRAYS:
         written = "".join(["{\n", *(f"                {array},\n" for array in arrays), "            }"])
     arguments = [constant, written, *[f"branches={len(branches)}"] * bool(branches)]
-    if layer.kind is LayerKind.OWN_STATEFUL:
+    if layer.kind is LayerKind.PLUGIN_STATEFUL:
         arguments += [f"features={_shape([*branches, source[-1]])}"]
         arguments += [f"window={op.kernel - 1}" if op.decode_state is DecodeState.INPUTS else f"last={op.before_start}"]
     return [*arguments, "**options"]
@@ -167,7 +167,7 @@ def _shape(sizes: Sequence[str]) -> str:
 
 
 def _einsum(layer: Layer, source: Sequence[str], target: Sequence[str], api: API) -> list[str]:
-    """Return the arguments of a dense layer for each branch."""
+    """Return the arguments of an einsum that applies a separate dense layer in each branch."""
     axes = ", ".join(map(str, range(len(layer.scope)))) + ("," if len(layer.scope) == 1 else "")
     init = f'kernel_init={FLAX[api]}.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=({axes}))'
     shape = _tuple([*target[:-1], source[-1], target[-1]])
@@ -177,7 +177,10 @@ def _einsum(layer: Layer, source: Sequence[str], target: Sequence[str], api: API
 
 
 def _equation(layer: Layer, taps: str = "") -> str:
-    """Return the einsum of inputs and kernel: b is the batch, t time, h to e are branches, k taps, i and o channels."""
+    """Return the equation of an einsum of inputs and kernel.
+
+    b is the batch, t time, h, g, f and e are branches, k taps, i input channels and o output channels.
+    """
     outer, inner = "hgfe"[: len(layer.scope)], "hgfe"[: len(layer.source_scope)]
     return f'"bt{inner}{taps}i,{outer}{taps}io->bt{outer}o"'
 

@@ -1,4 +1,4 @@
-"""From a program to exported source, with or without verification, and to a file."""
+"""Export of a program as Flax source text, verified or not, and to a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .block_origin import Provenance, docstring_lines
 from .classes import ParameterPlacement, make_classes, placements
 from .plan.grouping import plan_export
 from .plan.sizes import SizeExpressions
-from .render import RESERVED, own_definitions, render, size_sentence
+from .render import RESERVED, plugin_definitions, render, size_sentence
 from .runtime_source import API
 from .verify import ExportedSource, verify_export
 
@@ -53,14 +53,14 @@ def export_source(
     Args:
         dna: program.
         name: Python class name.
-        unit: channels per unit of relative width at the size of the search.
+        unit: channels per unit of width in the search.
         length: sequence length of the search; required if the program depends on it.
         length_dependent: whether to allow ops that tie the block to one sequence length.
         api: Flax API.
         provenance: origin of the program.
-        verified: whether the text says that it was verified, as in `verified_export`.
-        flax_norms: whether norms are Flax's, whose guards differ from the program's at tiny variances.
-        solve_steps: most steps of conjugate gradients of LEAST_SQUARES, a constant of the file.
+        verified: whether the file's docstring says that the file was verified, as in `verified_export`.
+        flax_norms: whether to use Flax's norms, which differ from the program's at tiny variances.
+        solve_steps: largest number of conjugate-gradient steps of LEAST_SQUARES; it is written into the file.
 
     Raises:
         UsageError: the name is not a valid class name, or the length is missing.
@@ -73,7 +73,7 @@ def export_source(
         raise UsageError("length is missing, but the program depends on the sequence length; give it")
     plan = plan_export(graph, unit)
     sizes = SizeExpressions.of(plan, "" if api == "nnx" else "self.")
-    classes = make_classes(plan, name, RESERVED | set(sizes.counts.values()) | set(own_definitions(graph)), sizes)
+    classes = make_classes(plan, name, RESERVED | set(sizes.counts.values()) | set(plugin_definitions(graph)), sizes)
     size = size_sentence(plan, unit, length)
     docstring = docstring_lines(name, provenance, size, graph.structure_hash, api, verified)
     source = render(docstring, plan, classes, sizes, api, flax_norms, solve_steps)
@@ -82,7 +82,9 @@ def export_source(
 
 
 def verified_export(dna: DNA, **options: Unpack[ExportOptions]) -> ExportedSource:
-    """Return `export_source` after verification; norms are guarded as in the program if Flax's do not reproduce it.
+    """Return the result of `export_source` after verification.
+
+    If the file with Flax's norms does not reproduce the program, it is exported with the program's own norms.
 
     Raises:
         UsageError: as in `export_source`.
@@ -104,7 +106,7 @@ def verified_export(dna: DNA, **options: Unpack[ExportOptions]) -> ExportedSourc
 def parameter_placements(
     dna: DNA, unit: int, length: int | None = None, *, length_dependent: bool = False
 ) -> tuple[ParameterPlacement, ...]:
-    """Return the path and the layout that each parameter of the compiled program has in the exported module.
+    """Return the path and the layout of each parameter of the compiled program in the exported module.
 
     >>> from primer_search.primitives.programs.library import TRANSFORMER
     >>> [".".join(p.path) for p in parameter_placements(TRANSFORMER, 8) if "head_projection_2" in p.name]

@@ -40,12 +40,12 @@ def load_source(source: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True)
 class ExportedFunctions:
-    """An exported class at one size.
+    """Functions of an exported class at one size.
 
     Attributes:
         block: the class.
         api: Flax API.
-        width: channels of its input and output.
+        width: channels of input and output.
         length: sequence length; None if the block does not depend on it.
     """
 
@@ -55,7 +55,7 @@ class ExportedFunctions:
     length: int | None
 
     def make(self, **options: Any) -> Any:
-        """Return an instance."""
+        """Return an instance of the class."""
         length = {} if self.length is None else {"length": self.length}
         rngs = {"rngs": nnx.Rngs(0)} if self.api == "nnx" else {}
         return self.block(self.width, **length, **options, **rngs)
@@ -74,13 +74,13 @@ class ExportedFunctions:
         return {path: leaf.shape for path, leaf in jax.eval_shape(lambda: self.initial(length)).items()}
 
     def apply(self, parameters: Arrays, x: jax.Array, **given: Any) -> jax.Array:
-        """Return the block's output; arguments by name are those of its call."""
+        """Return the block's output; the keyword arguments `given` are passed to its call."""
         if self.api == "linen":
             return self.make(param_dtype=x.dtype).apply({"params": unflatten_dict(dict(parameters))}, x, **given)
         return self._merged(parameters, x.dtype)(x, **given)
 
     def decode(self, parameters: Arrays, x: jax.Array, pieces: Sequence[int], **given: Any) -> jax.Array:
-        """Return the block's output, decoded in pieces of these lengths with one cache."""
+        """Return the block's output, decoded with one cache in pieces of the lengths `pieces`."""
         cuts = np.cumsum(pieces)[:-1]
         if self.api == "nnx":
             block = self._merged(parameters, x.dtype)

@@ -1,6 +1,6 @@
 """Python expressions in an exported `__call__`: source text, operator precedence, layout of the value.
 
-The op table has the text of each op in the field `source`; this module adds layouts, branch axes and parentheses.
+The op table contains the text of each op in the field `source`. This module adds layouts, branch axes and parentheses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Expression:
         text: Python source.
         precedence: precedence of the outermost operator.
         layout: layout of the value.
-        scope: parallel branches that the value is inside of, outermost first.
+        scope: branch scopes around the value, outermost first.
         depth: nesting depth of the expression.
     """
 
@@ -59,7 +59,7 @@ def in_layout(value: Expression, layout: Layout) -> Expression:
 
 
 def aligned(value: Expression, scope: tuple[int, ...]) -> Expression:
-    """Add axes of length 1 for the branches in `scope` that the value does not have."""
+    """Return the value with additional axes of size 1 for the branches in `scope` that it does not have."""
     missing = len(scope) - len(value.scope)
     if not missing:
         return value
@@ -90,8 +90,8 @@ def filled(op: str, operands: Sequence[Expression], constant: float | None) -> s
 def is_relu(plan: ExportPlan, step: Step) -> bool:
     """Return whether a step max(x, 0) can be printed as a ReLU.
 
-    They differ only in the gradient at 0, which is 0.5 for max and 0 for ReLU. This does not matter if the result is
-    squared, or if x is the output of a layer with parameters, which is never exactly 0.
+    Both differ only in the gradient at 0, which is 0.5 for max and 0 for ReLU. This does not matter if the result is
+    squared, or if x is the output of a layer with parameters, which is almost never exactly 0.
     """
     nodes = plan.graph.nodes
     if nodes[step.node].constant != 0:

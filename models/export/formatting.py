@@ -1,6 +1,6 @@
-"""Python text formatted as by `ruff format` at line length 120: wrapped calls, paragraphs and safe docstrings.
+"""Formatting of Python text as by `ruff format` at line length 120: wrapped calls, paragraphs and safe docstrings.
 
-The exporter formats its own text, so that it needs no formatter at run time.
+The exporter formats the text itself, so that it needs no formatter at run time.
 """
 
 from __future__ import annotations

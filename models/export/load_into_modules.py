@@ -1,4 +1,4 @@
-"""Load trained parameters into modules: a `DNABlock`, or an exported NNX or Linen block.
+"""Loading of trained parameters into modules: a `DNABlock`, or an exported NNX or Linen block.
 
     from primer_search.models import linen_params, load_weights_into
 
@@ -36,10 +36,10 @@ LONGEST_PROBE = 8
 
 
 def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer: int = 0) -> None:
-    """Set a block's parameters to those of one trained layer, cast to the block's dtypes.
+    """Set a block's parameters to the parameters of one trained layer, cast to the block's dtypes.
 
-    The output of an exported block is then compared with the trained program's, as another program may have parameters
-    of the same names and shapes.
+    The output of an exported block is then compared with the output of the trained program, because another program may
+    have parameters with the same names and shapes.
 
     Args:
         block: `DNABlock` of the trained program, or instance of the NNX module exported from it.
@@ -59,7 +59,7 @@ def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer
         arrays = flatten({"parameters": _layer(weights, layer)})
     else:
         raise UsageError(
-            "the weights are of another program than the block; build it from the `dna` in their model.json"
+            "the weights belong to another program than the block; build the block from the `dna` in their model.json"
         )
     parameters = {
         ".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(nnx.state(block, nnx.Param))
@@ -71,7 +71,7 @@ def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer
     if not isinstance(block, DNABlock) and not _equals_program(block, weights, layer):
         nnx.update(block, nnx.from_flat_state(before))
         raise UsageError(
-            "the weights are of another program than the block: its outputs with them differ from the trained program's"
+            "the weights belong to another program than the block: with them, its outputs differ from the program's"
         )
 
 
@@ -135,8 +135,8 @@ def _equals_program(block: nnx.Module, weights: Weights, layer: int) -> bool:
 
 def _check(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
     if different := sorted(set(arrays) ^ set(shapes)):
-        whose = "the block has no" if different[0] in arrays else "the weights have no"
-        raise UsageError(f"the weights are of another program than the block: {whose} {different[0]}")
+        lacking = "the block has no" if different[0] in arrays else "the weights have no"
+        raise UsageError(f"the weights belong to another program than the block: {lacking} {different[0]}")
     for name, array in arrays.items():
         if array.shape != shapes[name]:
             raise UsageError(

@@ -1,7 +1,7 @@
-"""The statements of an exported `__call__`: one expression per step; short ones go inside the step that reads them.
+"""The statements of an exported `__call__`. A short expression is inlined into the step that reads its value.
 
-The text is the same for both APIs. It covers decoding: `start` is None, or the position of the first row of `x`. Values
-that later positions read go through a `History`.
+The text is the same for both APIs. In decoding, the variable `start` is the position of the first row of `x`, else
+None, and values that later positions read are stored in a `History`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .expressions import CALL, INFIX, Expression, aligned, einsum_axes, filled, 
 from .formatting import LINE_LENGTH
 from .plan.names import Namer
 from .plan.sizes import SizeExpressions
-from .plan.steps import OWN_LAYERS, STATEFUL_LAYERS, ExportPlan, Layer, LayerKind, Layout, Step, time_of
+from .plan.steps import PLUGIN_LAYERS, STATEFUL_LAYERS, ExportPlan, Layer, LayerKind, Layout, Step, time_of
 from .plan.submodules import Submodule
 
 __all__ = ["MethodBody", "MethodBodyWriter", "Statement"]
@@ -25,7 +25,7 @@ LONGEST_INLINE = 72
 LONGEST_STATEMENT = 100
 DEEPEST_INLINE = 3
 OWN_LINE = frozenset({"queries", "keys", "values", "scores", "weights", "variance"})
-"""Names of values that always get a statement, since they explain the code."""
+"""Names of values that are never inlined, because they explain the code."""
 
 FUNCTIONS = {IdiomKind.SOFTMAX: "jax.nn.softmax", IdiomKind.SILU: "jax.nn.silu", IdiomKind.GELU: "jax.nn.gelu"}
 
@@ -53,7 +53,7 @@ class MethodBody:
 
 
 class MethodBodyWriter:
-    """Writes the `__call__` of one class; a value that its only reader may contain waits in `pending` for that reader.
+    """Writer of the `__call__` of one class. `pending` contains expressions that may be inlined into their reader.
 
     Args:
         plan: plan of the whole file.
@@ -96,8 +96,8 @@ class MethodBodyWriter:
             if self._is_read_at_all_positions(node):
                 expression = replace(expression.called(self._history(node, expression)), layout=Layout.ROWS)
             self.pending[node] = expression
-            if not self._may_wait(node, expression):
-                self._state(node)
+            if not self._may_be_inlined(node, expression):
+                self._write_statement(node)
         last = _output(self.items[-1])
         if not self.statements or self.statements[-1].node != last:
             self.statements.append(Statement(last, "", self._value(last).text))
@@ -119,7 +119,7 @@ class MethodBodyWriter:
         is_kept = node in self.plan.decoding.history
         return is_kept and bool(readers) and all(reads_all for _, reads_all in readers)
 
-    def _may_wait(self, node: int, expression: Expression) -> bool:
+    def _may_be_inlined(self, node: int, expression: Expression) -> bool:
         return (
             len(self.readers.get(node, [])) == 1
             and self.names[node] not in OWN_LINE
@@ -129,8 +129,8 @@ class MethodBodyWriter:
 
     # --- values ---------------------------------------------------------------------------------------------
 
-    def _state(self, node: int) -> Expression:
-        """Write a statement for a pending expression, and return its name."""
+    def _write_statement(self, node: int) -> Expression:
+        """Write a statement for a pending expression, and return its variable."""
         expression = self.pending.pop(node)
         name = self.namer.unique(self.names[node])
         self.statements.append(Statement(node, name, expression.text))
@@ -142,10 +142,10 @@ class MethodBodyWriter:
 
     def _named(self, node: int) -> Expression:
         """Return the value as a name, for expressions that contain it twice."""
-        return self._state(node) if node in self.pending else self.known[node]
+        return self._write_statement(node) if node in self.pending else self.known[node]
 
     def _operand(self, step: Step, slot: int, named: bool = False) -> Expression:
-        """Return an operand at the positions at which the step reads it: all, or those of this call."""
+        """Return an operand at the positions that the step reads: all positions, or those of this call."""
         node = step.inputs[slot]
         is_recomputed = node in self.plan.decoding.recomputed_scores
         if self.plan.reads_all(step, slot):
@@ -169,14 +169,14 @@ class MethodBodyWriter:
         return self.histories[node]
 
     def _history(self, node: int, new: Expression) -> str:
-        """Return the text of a value at all positions so far, and register the cache that it needs."""
+        """Return the text of a value at all positions so far, and add its cache to `caches`."""
         name = new.text if self.order[node] == 0 else self._cache_name(node)
         attribute = self.attribute_namer.unique(f"{name}_cache")
         self.caches[attribute] = node
         return f"self.{attribute}({in_layout(new, Layout.ROWS).text}, start)"
 
     def _cache_name(self, node: int) -> str:
-        """Return the role of a cached value in a product, `keys` or `values`, or else its own name."""
+        """Return the role of a cached value in a matrix product, `keys` or `values`, or else the name of the value."""
         readers = [self.plan.by_node[reader] for reader, reads_all in self.readers[node] if reads_all]
         times = {time_of(self.plan.graph.nodes[step.node].op) for step in readers if step.inputs[1:] == (node,)}
         roles = ((TimeDependence.PAIRS, "keys"), (TimeDependence.MIXES, "values"))
@@ -185,21 +185,21 @@ class MethodBodyWriter:
     # --- expressions ----------------------------------------------------------------------------------------
 
     def _shortened(self, item: Step | Submodule) -> Expression:
-        """Return the expression of an item; operands that make it too long get statements first."""
+        """Return the expression of an item; if it is too long, its longest operands get statements."""
         expression, longest = self._expression(item), self._longest(_output(item))
         while len(expression.text) > longest:
             waiting = [node for node in item.inputs if node in self.pending]
             if not waiting:
                 break
-            self._state(max(waiting, key=lambda node: len(self.pending[node].text)))
+            self._write_statement(max(waiting, key=lambda node: len(self.pending[node].text)))
             expression = self._expression(item)
-        for node in item.inputs:  # those that the expression contains
+        for node in item.inputs:  # the expression contains the operands that are still pending
             if node in self.pending:
                 self.known[node] = self.pending.pop(node)
         return expression
 
     def _longest(self, node: int) -> int:
-        """Return the length at which the statement of a value fills its line."""
+        """Return the largest length of an expression whose statement fits one line."""
         rest = f"        {self.names[node]}_2 = "
         if self._is_read_at_all_positions(node):
             rest += f"self.{self._cache_name(node)}_cache_2(, start)"
@@ -224,12 +224,12 @@ class MethodBodyWriter:
         if op in ("T_MAT_MUL", "MAT_MUL"):
             return self._product(item)
         if time_of(op) is TimeDependence.MIXES:
-            return self._own_mixture(item)
+            return self._plugin_mixture(item)
         return self._joined(item) if op == CONCAT else self._elementwise(item)
 
     def _layer_call(self, step: Step, layer: Layer) -> Expression:
-        if layer.kind in OWN_LAYERS:
-            return self._own_call(step, layer)
+        if layer.kind in PLUGIN_LAYERS:
+            return self._plugin_call(step, layer)
         if layer.kind is LayerKind.LEAST_SQUARES:
             operands = [in_layout(self._operand(step, slot), Layout.ROWS) for slot in (0, 1)]
             arguments = [self._in_branches(operand, layer).text for operand in operands]
@@ -252,10 +252,10 @@ class MethodBodyWriter:
         counts = [self.sizes.count(scope) for scope in layer.scope[len(operand.scope) :]]
         return operand.called(f"into_branches({', '.join([operand.text, *counts])})") if counts else operand
 
-    def _own_call(self, step: Step, layer: Layer) -> Expression:
+    def _plugin_call(self, step: Step, layer: Layer) -> Expression:
         """Return the call of a plugin's op."""
         operands = [in_layout(self._operand(step, slot), Layout.ROWS) for slot in range(len(step.inputs))]
-        if layer.kind is LayerKind.OWN_STATEFUL:
+        if layer.kind is LayerKind.PLUGIN_STATEFUL:
             operands = [self._in_branches(operand, layer) for operand in operands]
         else:
             operands = [aligned(operand, layer.scope) for operand in operands]
@@ -282,7 +282,7 @@ class MethodBodyWriter:
         return self._made(step, f"jnp.where({mask}, {operand.text}, 0)", [operand])
 
     def _product(self, step: Step) -> Expression:
-        """Return a matrix product as einsum: b is the batch, h and on are branches, q and k positions, d channels."""
+        """Return a matrix product as einsum: b is the batch, h to e are branches, q and k positions, d channels."""
         first, second = self._operand(step, 0), self._operand(step, 1)
         transposed = self.plan.graph.nodes[step.node].op == "T_MAT_MUL"
         left = einsum_axes(first.layout, len(first.scope), "q", "d" if transposed else "k")
@@ -293,7 +293,7 @@ class MethodBodyWriter:
         text = f'jnp.einsum("{left},{right}->{result}", {first.text}, {second.text})'
         return self._made(step, text, [first, second])
 
-    def _own_mixture(self, step: Step) -> Expression:
+    def _plugin_mixture(self, step: Step) -> Expression:
         """Return the call of a plugin's function of scores and values, which takes branches before positions."""
         node = self.plan.graph.nodes[step.node]
         operands = [self._operand(step, slot) for slot in range(len(step.inputs))]

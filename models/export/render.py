@@ -18,7 +18,7 @@ from .plan.sizes import SizeExpressions
 from .plan.steps import ExportPlan
 from .runtime_source import API, runtime_definitions
 
-__all__ = ["RESERVED", "own_definitions", "render", "size_sentence"]
+__all__ = ["RESERVED", "plugin_definitions", "render", "size_sentence"]
 
 RESERVED = frozenset(
     {"self", "x", "y", "z", "jax", "jnp", "nnx", "nn", "functools", "Any", "math", "width", "length", "dtype"}
@@ -39,24 +39,25 @@ RESERVED = frozenset(
     }
     | {*runtime_definitions("nnx"), *dir(builtins)}
 )
-"""Names that an exported file may use."""
+"""Names that classes and variables of a program must not have, since the other code of a file may use them."""
 
 LONGEST_REASON = 75
-"""Longest reason, in characters, of the error for segment ids or a mask that a block cannot honour."""
+"""Largest number of characters of the reason in the error of a block that refuses segment ids or a mask."""
 
 MASK_LINES = (
     "",
-    "        `mask`, instead, is True where a position may read another, in addition to the causal mask;",
-    "        its four axes broadcast to [batch, 1, queries, keys]. With `decode`, its keys begin at position 0.",
+    "        `mask`, an alternative to `segment_ids`, is True where a position may read another, in addition to",
+    "        the causal mask. Its four axes broadcast to [batch, 1, queries, keys]. With `decode`, its keys begin",
+    "        at the first position of the sequence in every call.",
 )
-"""The docstring of a block that takes a mask."""
+"""Lines that the docstring of a block has if it takes a mask."""
 
 COMMENTS = (
     ("where=causal_mask(", "softmax attention, causal"),
     ("jnp.square(jax.nn.relu(", "squared ReLU (Primer, section 4)"),
     ("jax.nn.gelu(", "GELU in its tanh form"),
 )
-"""Comments on statements that contain these texts."""
+"""Texts, and the comments of the statements that contain them."""
 
 
 def render(
@@ -71,7 +72,7 @@ def render(
     """Return the text of a file with these classes, the runtime definitions and the imports that they need."""
     code = "".join(f"\n\n{_class_text(plan, one, sizes, api, flax_norms)}\n" for one in classes)
     definitions = _needed_definitions(
-        code, {**_constants(solve_steps), **runtime_definitions(api), **own_definitions(plan.graph)}
+        code, {**_constants(solve_steps), **runtime_definitions(api), **plugin_definitions(plan.graph)}
     )
     sections = ["\n".join(docstring), "\n".join(_imports("".join([code, *definitions.values()]), api))]
     sections += [_flax_check()] * (api == "nnx")
@@ -81,7 +82,7 @@ def render(
 
 
 def size_sentence(plan: ExportPlan, unit: int, length: int | None) -> str:
-    """Return the sentences of the file's docstring about the sizes of the block."""
+    """Return the sentences about the sizes of the block, for the file's docstring."""
     count = parameter_count(plan.graph, unit, length)
     size = f"width {MODEL_WIDTH * unit}" + (f" and length {length}" if plan.graph.length_dependent else "")
     text = f"{count:,} parameters at {size}, the size of the program. The block can be built at other sizes."
@@ -116,15 +117,18 @@ def _call(plan: ExportPlan, one: ExportedClass, api: API) -> list[str]:
 
 
 def _docstring(plan: ExportPlan) -> list[str]:
-    first = '        """Return the output at each position; with `decode`, x continues after the last such call.'
+    first = (
+        '        """Return the output at each position; with `decode`, x continues the sequence of the last such call.'
+    )
     if plan.packing_fault:
         return [f'{first}"""']
     return [
         first,
         "",
-        "        `segment_ids` [batch, length] keep packed texts apart: equal within a text, which then has the",
-        "        outputs that it has alone. Padding is a text of its own. With `decode`, they begin at the first",
-        "        position in every call, and positions after their end belong to the last text.",
+        "        `segment_ids` [batch, length] keep packed texts apart. They are equal within a text, and each text",
+        "        gets the same outputs as alone in a sequence. Padding is a separate text. With `decode`, they begin",
+        "        at the first position of the sequence in every call. Positions after their end belong to the last",
+        "        text.",
         *([] if plan.mask_fault else MASK_LINES),
         '        """',
     ]
@@ -174,18 +178,18 @@ def _commented(line: str) -> str:
 
 def _constants(solve_steps: int) -> dict[str, str]:
     """Return the constants that differ from file to file."""
-    what = "Most steps of conjugate gradients; a position whose system is solved takes no more."
-    return {"SOLVE_STEPS": f'SOLVE_STEPS = {solve_steps}\n"""{what}"""'}
+    docstring = "Largest number of conjugate-gradient steps; a position stops earlier once its system is solved."
+    return {"SOLVE_STEPS": f'SOLVE_STEPS = {solve_steps}\n"""{docstring}"""'}
 
 
-def own_definitions(graph: Graph) -> dict[str, str]:
-    """Return the functions of the ops of plugins in a program, by name."""
+def plugin_definitions(graph: Graph) -> dict[str, str]:
+    """Return the source text of the functions that plugins define for ops in a program, by name."""
     ops = [OPS[node.op] for node in graph.nodes if node.op in OPS]
     return {op.source.partition("(")[0]: op.definition for op in ops if op.definition}
 
 
 def _needed_definitions(code: str, definitions: Mapping[str, str]) -> dict[str, str]:
-    """Return the definitions that the code uses, directly or through others."""
+    """Return the definitions that the code uses, directly or through other definitions."""
     needed: set[str] = set()
     unread = [code]
     while unread:

@@ -1,6 +1,6 @@
-"""The source text of `runtime/`, definition by definition, for the exported files that need it.
+"""Source text of each definition in `runtime/`, for exported files.
 
-Least squares and the refusal of float16 are those of `models.functional`.
+The definitions for least squares and for the refusal of float16 come from `models.functional`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Verification of exported source: its text runs next to the compiled program, and both must agree.
+"""Verification of exported source: its code and the compiled program are run, and their results must agree.
 
-Both get the same random parameters, none at 0 or 1, and the same inputs: a sequence, and copies of it with new random
-values at later positions. One run compares outputs, gradients and outputs of packed texts, and checks causality;
-another decodes in pieces.
+Both get the same random parameters, none of them 0 or 1, and the same inputs: a sequence, and copies of it with new
+random values at later positions. The checks compare outputs, gradients, outputs of packed texts, and outputs of
+decoding in pieces. New values at later positions must not change earlier outputs.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ TOLERANCE = 1e-5
 """Largest difference in float32, relative to the array's largest entry."""
 
 EXACT_TOLERANCE = 1e-9
-"""The same in float64, which decides if a program amplifies the rounding of float32."""
+"""Tolerance of a second comparison, in float64. It decides if the first one fails, as programs may amplify rounding."""
 
 NEGLIGIBLE = 1e-3
-"""Smallest divisor of a difference, relative to the inputs (of size 1) and to the largest gradient."""
+"""Smallest divisor of a difference, as a multiple of 1 (the size of the inputs) and of the largest gradient."""
 
 FAST_COMPILATION = {"xla_backend_optimization_level": 0}
-"""The comparison runs once, so that compilation takes most of the time."""
+"""Compiler options without optimization: each comparison runs once, so compilation takes most of the time."""
 
 LONGEST_PROBE = 8
-"""Sequence length at which a program that does not depend on it is verified, at most."""
+"""Longest sequence on which a program is verified, if it does not depend on the sequence length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class ExportedSource:
         source: text of the file; its last class is the block.
         placements: paths and layouts of the compiled program's parameters in the block.
         graph: canonical program.
-        unit: channels per unit of relative width at the size of the search.
+        unit: channels per unit of width in the search.
         length: sequence length of the search; None only if the program does not depend on it.
         api: Flax API.
-        solve_steps: most steps of conjugate gradients of LEAST_SQUARES.
+        solve_steps: largest number of conjugate-gradient steps of LEAST_SQUARES.
     """
 
     source: str
@@ -80,7 +80,7 @@ def verify_export(exported: ExportedSource) -> None:
     program = compile_block(exported.graph, exported.unit, length, solve_steps=exported.solve_steps)
     functions = ExportedFunctions(load_source(exported.source), exported.api, program.width, program.length)
     comparison = _Comparison(functions, program, exported.placements, length)
-    # On the CPU, since other devices lack float64 or multiply float32 matrices with fewer bits.
+    # On the CPU, since other devices lack float64 or multiply float32 matrices with lower precision.
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         comparison.check_initial_values()
         difference = comparison.find_difference(TOLERANCE)
@@ -101,22 +101,22 @@ class _Comparison:
     length: int
 
     def check_initial_values(self) -> None:
-        """Check paths, shapes and initial values; of parameters that start random, only the shapes."""
+        """Check paths, shapes and initial values; parameters with random initial values are checked without these."""
         shapes = self.exported.shapes(self.length)
         expected = {placement.path for placement in self.placements}
         if set(shapes) != expected:
             raise WorkFailedError(f"the exported module's parameters differ: {sorted(set(shapes) ^ expected)}")
         pairs = list(zip(self.program.specs, self.placements, strict=True))
-        drawn = {placement.path for spec, placement in pairs if spec.init is Init.FAN_IN}
+        random = {placement.path for spec, placement in pairs if spec.init is Init.FAN_IN}
 
-        def starts() -> dict[Any, jax.Array]:
-            return {path: leaf for path, leaf in self.exported.initial(self.length).items() if path not in drawn}
+        def fixed_values() -> dict[Any, jax.Array]:
+            return {path: leaf for path, leaf in self.exported.initial(self.length).items() if path not in random}
 
-        found = jax.jit(starts)() if len(drawn) < len(pairs) else {}
+        found = jax.jit(fixed_values)() if len(random) < len(pairs) else {}
         for spec, placement in pairs:
             path, wanted = placement.path, placement.to_module_layout(initial_value(spec, np.zeros, np))
             if shapes[path] != wanted.shape or (path in found and not np.allclose(found[path], wanted)):
-                raise WorkFailedError(f"the exported module starts {'.'.join(path)} differently than the program does")
+                raise WorkFailedError(f"the exported module has another initial {'.'.join(path)} than the program")
 
     def find_difference(self, tolerance: float) -> str | None:
         """Return a description of the first difference, or None."""
@@ -130,7 +130,7 @@ class _Comparison:
         packable = not packing_fault(self.program.graph)
         ids = jnp.asarray(_segment_ids(len(inputs), self.length))
 
-        def everything(drawn: Any, carried: Any, x: jax.Array) -> tuple[Any, ...]:
+        def run_both(drawn: Any, carried: Any, x: jax.Array) -> tuple[Any, ...]:
             output, pull = jax.vjp(self.program.apply, drawn, x)
             own_output, own_pull = jax.vjp(self.exported.apply, carried, x)
             decoded = self.exported.decode(carried, x[:1], pieces)
@@ -140,14 +140,14 @@ class _Comparison:
                 packed.append(self.exported.apply(carried, x, segment_ids=ids))
             return output, pull(weights), own_output, own_pull(weights), decoded, packed
 
-        run = jax.jit(everything, compiler_options=FAST_COMPILATION)
+        run = jax.jit(run_both, compiler_options=FAST_COMPILATION)
         output, (gradients, slope), own_output, (own, own_slope), decoded, packed = run(drawn, carried, inputs)
         pairs = [("the output", output, own_output), ("the gradient of the input", slope, own_slope)]
         pairs += [("the output of packed texts", *packed)] if packed else []
         for placement in self.placements:
             name, wanted = placement.name, placement.to_module_layout(gradients[placement.name])
             pairs.append((f"the gradient of {name}", wanted, own[placement.path]))
-        # A value that is 0 in exact arithmetic is rounding noise in both, so its own size cannot be the divisor.
+        # A value that is 0 in exact arithmetic is only rounding noise, so its size cannot be the divisor.
         floor = NEGLIGIBLE * max(1.0, *(_size(np.asarray(wanted)) for _, wanted, _ in pairs[1:]))
         pairs.append((f"the output, decoded in pieces of {pieces},", own_output[:1], decoded))
         for name, wanted, found in pairs:
@@ -166,7 +166,7 @@ def _pieces(length: int) -> list[int]:
 
 
 def _segment_ids(sequences: int, length: int) -> np.ndarray:
-    """Return `[sequences, length]`: two texts in each sequence, of other lengths in each."""
+    """Return `[sequences, length]`: two texts in each sequence, with different lengths in each sequence."""
     cuts = [(number + 1) * length // (sequences + 1) for number in range(sequences)]
     return (np.arange(length) >= np.array(cuts)[:, None]).astype(np.int32)
 
@@ -180,10 +180,11 @@ def _inputs(rng: np.random.Generator, length: int, width: int) -> np.ndarray:
 
 
 def _leak(output: np.ndarray, tolerance: float) -> str | None:
+    """Return a description of an output that depends on a later position, or None."""
     length = output.shape[1]
     for row, position in ((1, length // 2), (2, length - 1)):
         if position and not _difference(output[0, :position], output[row, :position]) <= tolerance:
-            return f"an earlier output moved when the input was resampled from position {position} on"
+            return f"an earlier output changed when the input was resampled from position {position} on"
     return None
 
 

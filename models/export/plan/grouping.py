@@ -1,9 +1,9 @@
-"""Group the nodes of a canonical graph into the steps of an exported module.
+"""Grouping of the nodes of a canonical graph into the steps of an exported module.
 
-Several nodes become one step where they are an idiom (`idioms`), a dense layer with its bias, a norm with its scale and
-bias, or branches and the dense layer that reads them. The layout of a value follows from the step that computes it and
-from the layouts of its inputs: layers have time as the second axis (`ROWS`), and scores have the branches before it
-(`GRID`).
+Several nodes become one step if they are an idiom (`primitives.graphs.idioms`), a dense layer with its bias, a norm
+with its scale and bias, or branches and the dense layer that reads them. The layout of a value follows from the step
+that computes it and from the layouts of its inputs: layers have time as the second axis (`ROWS`), and scores have the
+branches before the time axis (`GRID`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NORMS = {IdiomKind.LAYER_NORM: LayerKind.LAYER_NORM, IdiomKind.RMS_NORM: LayerKi
 
 
 def plan_export(graph: Graph, unit: int) -> ExportPlan:
-    """Group the nodes of a canonical graph into steps, in program order; `unit` is the unit of the exported module."""
+    """Return the plan of an exported module, with its steps in program order; `unit` is its unit of width."""
     readers = graph_readers(graph)
     idioms = find_idioms(graph)
     inside = {node for idiom in idioms.values() for node in idiom.nodes[:-1]}
@@ -67,7 +67,7 @@ def _layer(graph: Graph, index: int) -> Layer | None:
         return None
     op = OPS[node.op]
     if op.definition:
-        kind = _own_kind(op, node)
+        kind = _plugin_kind(op, node)
     elif op.uses_dimension:
         branched = bool(source.scope)
         kind = LayerKind.CONV if op.kernel > 1 else LayerKind.BRANCHED_LINEAR if branched else LayerKind.LINEAR
@@ -88,11 +88,11 @@ def _layer(graph: Graph, index: int) -> Layer | None:
                  node.op if op.definition else "", node.constant)  # fmt: skip
 
 
-def _own_kind(op: Op, node: Node) -> LayerKind | None:
-    """Return the kind of the layer for an op of a plugin, or None if it is a function without parameters and state."""
+def _plugin_kind(op: Op, node: Node) -> LayerKind | None:
+    """Return the kind of layer for an op of a plugin, or None if the op has neither parameters nor decoding state."""
     if op.decode_state in (DecodeState.INPUTS, DecodeState.OUTPUT) and node.value.kind is not Kind.SCORES:
-        return LayerKind.OWN_STATEFUL
-    return LayerKind.OWN if op.parameters else None
+        return LayerKind.PLUGIN_STATEFUL
+    return LayerKind.PLUGIN if op.parameters else None
 
 
 def _fused(graph: Graph, index: int, previous: Step) -> Layer | None:
@@ -121,7 +121,7 @@ def _with_vector(graph: Graph, index: int, previous: int, layer: Layer) -> Layer
 
 
 def _joining(graph: Graph, index: int, concat: int) -> Layer | None:
-    """Return the dense layer that reads branches without concatenating them, or None if the node is not one.
+    """Return the dense layer that reads branches without concatenating them, or None if the node is not such a layer.
 
     The output projection of an attention is an example.
     """
@@ -135,14 +135,14 @@ def _joining(graph: Graph, index: int, concat: int) -> Layer | None:
 
 
 def _in_program_order(graph: Graph, steps: dict[int, Step]) -> tuple[Step, ...]:
-    """Sort topologically; among the steps that are ready, the one that the program lists first comes first."""
+    """Return the steps in topological order; if several can come next, the first one in the program is chosen."""
     sorter = TopologicalSorter({index: [i for i in step.inputs if i in steps] for index, step in steps.items()})
     sorter.prepare()
     ready: list[tuple[tuple[int, ...], int]] = []
     ordered: list[Step] = []
     while sorter.is_active():
         for index in sorter.get_ready():
-            # Words in a path mark repairs, which come before the instruction that needs them.
+            # Words in a path mark resizes of widths, which come before the instruction that needs them.
             path = tuple(part if isinstance(part, int) else -1 for part in graph.nodes[index].path)
             heapq.heappush(ready, (path, index))
         _, index = heapq.heappop(ready)
@@ -178,21 +178,22 @@ def _layout(graph: Graph, step: Step, inputs: list[Layout]) -> Layout:
 
 
 def _is_built_in_or_stateless(node: Node) -> bool:
-    """Whether an op is built in, or is of a plugin and keeps no state in decoding."""
+    """Whether an op is built in, or belongs to a plugin and keeps no state in decoding."""
     return not OPS[node.op].definition or OPS[node.op].decode_state is DecodeState.NOTHING
 
 
 def _adjustable_scopes(graph: Graph) -> frozenset[int]:
     """Return the scopes whose number of branches may be changed.
 
-    Every width inside is a share of the model's width, and none has to equal that of a value from outside the scope.
+    Every width inside such a scope is a fraction of the model's width, and no width inside has to equal the width of a
+    value from outside the scope.
     """
     fixed: set[int] = set()
     for node in graph.nodes:
         inputs = [graph.nodes[i] for i in node.inputs]
         if node.op == CONCAT:
             if node.joins is not None and node.joins not in inputs[0].scope:
-                fixed.add(node.joins)  # repeats a value: its width is a multiple of that value's
+                fixed.add(node.joins)  # repeats a value, so the result has a multiple of the value's width
         elif (
             node.op in OPS
             and node.op != "MAT_MUL"

@@ -1,8 +1,8 @@
 """Names of the values, layers and submodules of an exported module.
 
-A value is named by its role, by the call whose result it is, or else by its op. Roles follow from the structure, so
-they hold in mutated programs: T_MAT_MUL compares queries with keys, MAT_MUL mixes values. A call (`feed_forward`) has
-the name of its subprogram.
+A value is named by its role, by the call that returns it, or else by its op. Roles follow from the structure, so they
+are also correct in mutated programs: T_MAT_MUL compares queries with keys, and MAT_MUL mixes values. A call
+(`feed_forward`) has the name of its subprogram.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ NOUNS = {
     "RED_PROD": "total_product", "SCALE": "scaled", "SHIFT": "shifted", "C_MUL": "scaled", "MAX": "clipped",
     "MIN": "clipped", "MASK": "masked", CONCAT: "joined",
 }  # fmt: skip
-"""Names of values by op, if no other rule applies."""
+"""Names of values by the op that computes them, if no other rule applies."""
 
 LAYER_RESULTS = {
     LayerKind.LINEAR: "projected", LayerKind.BRANCHED_LINEAR: "projected", LayerKind.CONV: "convolved",
     LayerKind.DEPTHWISE: "convolved", LayerKind.LAYER_NORM: "normed", LayerKind.RMS_NORM: "normed",
     LayerKind.RUNNING_SUM: "running_sum", LayerKind.RUNNING_PRODUCT: "running_product", LayerKind.VECTOR: "rescaled",
     LayerKind.LEAST_SQUARES: "solved",
-    LayerKind.OWN: "computed", LayerKind.OWN_STATEFUL: "computed",
+    LayerKind.PLUGIN: "computed", LayerKind.PLUGIN_STATEFUL: "computed",
 }  # fmt: skip
 
 IDIOM_RESULTS = {
@@ -44,11 +44,11 @@ IDIOM_RESULTS = {
 }  # fmt: skip
 
 ROLES = {"keys": "key", "queries": "query", "values": "value"}
-"""Roles of values, and the prefix in the names of the layers that lead to them."""
+"""Roles of values, and the prefix in the names of the layers that compute them."""
 
 
 class Namer:
-    """Makes names unique: the second `mean` becomes `mean_2`, the second `Norm` with an empty separator `Norm2`."""
+    """Maker of unique names: the second `mean` becomes `mean_2`, or `mean2` if the separator is empty."""
 
     def __init__(self, taken: Iterable[str], separator: str = "_"):
         self._taken = set(taken)
@@ -76,7 +76,7 @@ def value_names(plan: ExportPlan) -> dict[int, str]:
 def layer_names(plan: ExportPlan, steps: Iterable[Step], namer: Namer, own_call: str = "") -> dict[int, str]:
     """Return an attribute name for the layer of each step of a class, by its output node.
 
-    Names leave out `own_call`, the call whose class it is.
+    `own_call` is the call that the class computes. Its name is left out of the attribute names.
     """
     prefixes: dict[int, str] = {}
     for node, role in _roles(plan).items():
@@ -124,7 +124,7 @@ def _roles(plan: ExportPlan) -> dict[int, str]:
 
     def assign(node: int, role: str, reader: int) -> None:
         if nodes[node].op == "C_MUL" and plan.readers[node] == (reader,) and plan.is_read_once(nodes[node].inputs[0]):
-            node = nodes[node].inputs[0]  # the name is that of the unscaled queries
+            node = nodes[node].inputs[0]  # the unscaled queries get the name
         here = plan.section(node) == plan.section(reader) and node in plan.by_node
         if nodes[node].op == "LEAST_SQUARES":
             return  # its output is the solution, not a query
@@ -148,7 +148,7 @@ def _roles(plan: ExportPlan) -> dict[int, str]:
 
 
 def _chain(plan: ExportPlan, node: int) -> list[int]:
-    """Return the layers that lead to a node through values that are read once."""
+    """Return the layers that lead to a node through values with one reader each."""
     found = []
     while node in plan.by_node:
         step = plan.by_node[node]
@@ -172,7 +172,7 @@ def _is_norm(plan: ExportPlan, step: Step) -> bool:
 
 
 def _result_of_call(plan: ExportPlan, step: Step) -> str | None:
-    """Return the name of the outermost call whose result this value is: nothing inside the call reads it."""
+    """Return the name of the outermost call that returns this value, which no other step of the call reads."""
     nodes, section = plan.graph.nodes, plan.section(step.node)
     labels = nodes[step.node].labels
     readers = plan.readers.get(step.node, ())
@@ -210,7 +210,7 @@ def _is_power(graph: Graph, index: int) -> bool:
 
 
 def _is_centered(graph: Graph, index: int) -> bool:
-    """Whether a product has a factor x - mean(x), and its other factor is that or x: its mean is then a variance."""
+    """Whether a node multiplies x - mean(x) by itself or by x. The mean of either product is the variance of x."""
     factors = graph.nodes[index].inputs
     for factor in factors:
         if (x := centred(graph, factor)) is not None:

@@ -1,6 +1,7 @@
 """Sizes of an exported module as expressions of its arguments, so that it can be built at other sizes.
 
-The arguments are `width`, `heads` and `branches` where the program allows other numbers, and `length` if it needs one.
+The arguments are `width`, `heads` and `branches` if the program allows other numbers of branches, and `length` if the
+program depends on the sequence length.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class SizeExpressions:
 
     Attributes:
         graph: the canonical program.
-        counts: argument for the number of branches, by adjustable scope.
-        prefix: prefix of each argument in an expression: `self.` if they are fields.
+        counts: name of the argument for the number of branches, by adjustable scope.
+        prefix: prefix of each argument in an expression: `self.` if the arguments are fields.
     """
 
     graph: Graph
@@ -33,7 +34,7 @@ class SizeExpressions:
 
     @staticmethod
     def of(plan: ExportPlan, prefix: str = "") -> SizeExpressions:
-        """Return the sizes of a program's module; branches that compare queries with keys are heads."""
+        """Return the sizes of a program's module; branches that compare queries with keys are called heads."""
         attending = {
             scope for node in plan.graph.nodes if time_of(node.op) is TimeDependence.PAIRS for scope in node.scope
         }
@@ -49,7 +50,7 @@ class SizeExpressions:
         return f"{self.prefix}{self.counts[scope]}" if scope in self.counts else str(self.graph.scopes[scope])
 
     def last(self, value: Value, scope: tuple[int, ...]) -> str:
-        """Return the size of a value's last axis, inside these scopes."""
+        """Return the size of a value's last axis in the branch scopes `scope`."""
         if value.width is None:
             return f"{self.prefix}length" if value.kind is Kind.SCORES else "1"
         ratio, counts = self._share(value.width, scope)
@@ -78,7 +79,7 @@ class SizeExpressions:
         return [text for text in texts if text]
 
     def _share(self, width: Fraction, scope: tuple[int, ...]) -> tuple[Fraction, tuple[str, ...]]:
-        """Return a width as a fraction of the model's, and the arguments that divide it."""
+        """Return a width as a fraction of the model's width, and the arguments that divide this fraction."""
         adjustable = [index for index in scope if index in self.counts]
         branches = math.prod(self.graph.scopes[index] for index in adjustable)
         return width * branches / MODEL_WIDTH, tuple(self.count(index) for index in adjustable)

@@ -14,11 +14,11 @@ from ....primitives.graphs.idioms import IdiomKind
 from ....primitives.ops.op_table import OPS, DecodeState, TimeDependence
 from ....primitives.ops.value_types import Value
 
-__all__ = ["OWN_LAYERS", "STATEFUL_LAYERS", "ExportPlan", "Layer", "LayerKind", "Layout", "Step"]
+__all__ = ["PLUGIN_LAYERS", "STATEFUL_LAYERS", "ExportPlan", "Layer", "LayerKind", "Layout", "Step"]
 
 
 class LayerKind(Enum):
-    """The Flax module that a layer becomes; the value is the noun in the layer's name."""
+    """The Flax module that a layer becomes. Each value is the noun in the names of such layers."""
 
     LINEAR = "projection"
     BRANCHED_LINEAR = "branched_projection"
@@ -30,12 +30,12 @@ class LayerKind(Enum):
     RUNNING_PRODUCT = "running_product"
     LEAST_SQUARES = "least_squares"
     VECTOR = "vector"
-    OWN = "function"
-    OWN_STATEFUL = "stateful_function"
+    PLUGIN = "function"
+    PLUGIN_STATEFUL = "stateful_function"
 
 
 class Layout(Enum):
-    """The order of a value's axes; branches are those of the calls around it."""
+    """The order of a value's axes; branches are the parallel branches of the calls around the value."""
 
     ROWS = "[batch, length, *branches, width]"
     GRID = "[batch, *branches, length, keys]"
@@ -47,16 +47,16 @@ class Layer:
 
     Attributes:
         kind: kind of module.
-        nodes: nodes that the layer computes, in order; the value of the last one is its output.
-        learned: nodes among them that own parameters.
+        nodes: nodes that the layer computes, in order; the value of the last node is the output of the layer.
+        learned: nodes of the layer that have parameters.
         ops: ops of the learned nodes.
-        scope: branch scopes around its parameters.
-        source_scope: branch scopes around its input.
-        source: kind and width of its input.
-        target: kind and width of its output, in one branch.
-        kernel: number of positions that it sees.
-        op: op of a plugin, which its own function computes; empty for other layers.
-        constant: constant of that op; None if it uses none.
+        scope: branch scopes around the parameters.
+        source_scope: branch scopes around the input.
+        source: kind and width of the input.
+        target: kind and width of the output, in one branch.
+        kernel: number of positions that the layer sees.
+        op: op of a plugin, which the plugin's function computes; empty for other layers.
+        constant: constant of the plugin's op; None if the op uses no constant.
     """
 
     kind: LayerKind
@@ -80,7 +80,7 @@ class Step:
         node: index in the graph.
         inputs: nodes of other steps, or the input of the graph.
         layer: layer that computes the value; None if a function does.
-        idiom: idiom that computes the value in one call; None if it is a layer or a single op.
+        idiom: idiom that computes the value in one call; None for a layer or a single op.
         layout: layout of the value.
     """
 
@@ -97,10 +97,10 @@ class ExportPlan:
 
     Attributes:
         graph: the canonical program.
-        steps: the steps, each after those it reads.
+        steps: the steps, each after the steps that it reads.
         decoding: the state that decoding keeps between calls.
-        adjustable: scopes whose number of branches is an argument, since every width inside is a share of the model's.
-        query_scales: products with a constant that is 1 / sqrt(head width) at the size of the export.
+        adjustable: branch scopes for which the number of branches is an argument of the module.
+        query_scales: products with a constant that is 1 / sqrt(head width) at the unit of the export.
     """
 
     graph: Graph
@@ -132,7 +132,7 @@ class ExportPlan:
         return self.by_node[node].layout if node in self.by_node else Layout.ROWS
 
     def section(self, node: int) -> str:
-        """Return the call in MAIN that computes a value; empty for the input and for what MAIN itself computes."""
+        """Return the call in MAIN that computes a value; empty for the input and for values that MAIN computes."""
         if node not in self.by_node:
             return ""
         layer = self.by_node[node].layer
@@ -140,20 +140,20 @@ class ExportPlan:
         return labels[0] if len(labels) > 1 else ""
 
     def reads_all(self, step: Step, slot: int) -> bool:
-        """Whether a step that decodes needs this operand at all positions, not only at the new ones."""
+        """Whether a step needs this operand at all positions in decoding, not only at the new positions."""
         is_recomputed = step.node in self.decoding.recomputed_scores
         op = self.graph.nodes[step.node].op
         return is_recomputed or (slot == 1 and op in OPS and OPS[op].decode_state is DecodeState.SECOND)
 
     def needs_start(self, step: Step) -> bool:
-        """Whether a step that decodes depends on earlier positions, and so on where the new ones start."""
+        """Whether a step depends on earlier positions, and therefore in decoding on the start of the new positions."""
         reads_all = any(self.reads_all(step, slot) for slot in range(len(step.inputs)))
         is_stateful = step.layer is not None and step.layer.kind in STATEFUL_LAYERS
         reads_recomputed = any(node in self.decoding.recomputed_scores for node in step.inputs)
         return reads_all or is_stateful or self.is_causal_mask(step) or reads_recomputed
 
     def reads_texts(self, step: Step) -> bool:
-        """Whether a step does something at the border of two texts that are packed in one sequence."""
+        """Whether a step needs to know where texts that are packed in one sequence begin."""
         nodes = step.layer.nodes if step.layer else (step.node,)
         takes = any(takes_texts(self.graph.nodes[node].op) for node in nodes)
         return not self.packing_fault and (takes or self.is_causal_mask(step))
@@ -165,7 +165,7 @@ class ExportPlan:
 
     @cached_property
     def mask_fault(self) -> str:
-        """The reason why the program cannot keep to any mask; empty if it can."""
+        """The reason why the program cannot follow any mask; empty if it can."""
         return mask_fault(self.graph)
 
     def is_causal_mask(self, step: Step) -> bool:
@@ -180,14 +180,14 @@ STATEFUL_LAYERS = {
     LayerKind.RUNNING_SUM: "RunningSum",
     LayerKind.RUNNING_PRODUCT: "RunningProduct",
     LayerKind.LEAST_SQUARES: "LeastSquares",
-    LayerKind.OWN_STATEFUL: "LearnedFunction",
+    LayerKind.PLUGIN_STATEFUL: "LearnedFunction",
 }
-"""Layers that keep state between calls that decode, with their classes in `runtime/`."""
+"""Layers that keep state between decoding calls, with their classes in `runtime/`."""
 
-OWN_LAYERS = frozenset({LayerKind.OWN, LayerKind.OWN_STATEFUL})
-"""Layers whose function a plugin defines."""
+PLUGIN_LAYERS = frozenset({LayerKind.PLUGIN, LayerKind.PLUGIN_STATEFUL})
+"""Layers with a function that a plugin defines."""
 
 
 def time_of(op: str) -> TimeDependence | None:
-    """Return what an op depends on; None for the input and for joined branches."""
+    """Return which positions an op depends on; None for the input and for joined branches."""
     return OPS[op].time_dependence if op in OPS else None

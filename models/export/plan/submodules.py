@@ -1,6 +1,6 @@
 """Submodules of an exported module: calls in MAIN that become separate classes.
 
-A call becomes a submodule if it has one result, at most two inputs, several steps and something to learn.
+A call becomes a submodule if it has one result, at most two inputs, at least three steps, and parameters.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .steps import ExportPlan, LayerKind, Step
 __all__ = ["Submodule", "find_submodules"]
 
 MIN_STEPS = 3
-"""Steps that a call must have left to become a submodule."""
+"""Smallest number of steps of a call that becomes a submodule."""
 
 MAX_INPUTS = 2
 
@@ -26,9 +26,9 @@ class Submodule:
 
     Attributes:
         label: label of the call, as in the paths of parameters: `self_attention`, `layer_norm_2`.
-        steps: its steps, in order.
-        inputs: nodes from outside that it reads, in reading order.
-        output: the one node that is read outside.
+        steps: steps of the call, in order.
+        inputs: nodes outside the call that its steps read, in reading order.
+        output: the only node of the call that is read outside.
     """
 
     label: str

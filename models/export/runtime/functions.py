@@ -13,7 +13,7 @@ from ...functional.least_squares import least_squares, sum_of_products
 from ...functional.refuse_float16 import refuse_float16
 
 EPSILON = 1e-6
-"""Smallest magnitude of the operand of a logarithm and of a divisor."""
+"""Smallest magnitude of a divisor, and of the operand of a logarithm; smaller ones are raised to it."""
 
 
 def divide(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -42,7 +42,7 @@ def reciprocal(x: jax.Array) -> jax.Array:
 
 
 RIDGE_START = 0.11064653495964616
-"""Initial parameter of a ridge, which is then 1."""
+"""Initial value of the parameter of a ridge; the ridge is then 1."""
 
 
 def check_sizes(**sizes: int) -> None:
@@ -53,7 +53,7 @@ def check_sizes(**sizes: int) -> None:
 
 
 def number_texts(segment_ids: jax.Array | None, x: jax.Array, decode: bool) -> jax.Array | None:
-    """Return the number of the text of each position; a text is a run of equal segment ids, None is one text."""
+    """Return the number of each position's text, a run of equal segment ids; None (one text) without ids."""
     if segment_ids is None:
         return None
     ids = jnp.asarray(segment_ids)
@@ -77,15 +77,15 @@ def checked_mask(mask: jax.Array, segment_ids: jax.Array | None, x: jax.Array, d
 
 
 def texts_at(texts: jax.Array, positions: jax.Array) -> jax.Array:
-    """Return the number of the text at some positions; those after the end of `texts` belong to the last one."""
+    """Return the number of the text at each of `positions`; those after the end of `texts` are in the last text."""
     return texts[:, jnp.clip(positions, 0, texts.shape[1] - 1)]
 
 
 def may_read(visibility: jax.Array, query: jax.Array, key: jax.Array, start: jax.Array | None) -> jax.Array:
-    """Return whether a position of x, which begins at position `start` or 0, may read a key.
+    """Return whether a query may read a key. Queries begin at position `start` or 0, keys at 0.
 
-    `visibility` is a mask, booleans [batch, length, keys], or the numbers of the texts [batch, length], each of which
-    reads itself. Keys after the end of a mask are treated as its last key.
+    `visibility` is a mask, booleans [batch, length, keys], or the number of each position's text, [batch, length];
+    then a position may read its own text. Keys after the end of a mask are treated as its last key.
     """
     if visibility.dtype == bool:
         return visibility[:, query, jnp.clip(key, 0, visibility.shape[2] - 1)]
@@ -93,9 +93,9 @@ def may_read(visibility: jax.Array, query: jax.Array, key: jax.Array, start: jax
 
 
 def causal_mask(scores: jax.Array, start: jax.Array | None = None, visibility: jax.Array | None = None) -> jax.Array:
-    """Return which keys each query sees: earlier ones that it may read, or itself if there are none.
+    """Return which keys each query sees: its own and earlier ones that it may read, or only its own if there are none.
 
-    Queries begin at `start` or 0, keys at 0.
+    Queries begin at position `start` or 0, keys at 0.
     """
     queries, keys = scores.shape[-2:]
     query, key = jnp.arange(queries)[:, None], jnp.arange(keys)[None]
@@ -107,8 +107,8 @@ def causal_mask(scores: jax.Array, start: jax.Array | None = None, visibility: j
     return visible.reshape(*visible.shape[:-2], *[1] * (scores.ndim - visible.ndim), queries, keys)
 
 
-def in_rank(vector: jax.Array, x: jax.Array) -> jax.Array:
-    """Return a vector of the last axis with the dtype and the number of axes of x."""
+def with_axes_of(vector: jax.Array, x: jax.Array) -> jax.Array:
+    """Return a vector of the last axis in the dtype of x, with as many axes as x."""
     return jnp.expand_dims(vector.astype(x.dtype), tuple(range(x.ndim - 1)))
 
 
@@ -129,7 +129,7 @@ def join_branches(x: jax.Array) -> jax.Array:
 
 
 def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax.Array:
-    """Prepend the previous `kernel_size - 1` positions to x: zeros, or in decoding the last ones seen."""
+    """Prepend `kernel_size - 1` earlier positions to x: zeros, or in decoding `window`, the last inputs."""
     if window is None:
         return jnp.pad(x, [(0, 0), (kernel_size - 1, 0)] + [(0, 0)] * (x.ndim - 2))
     return jnp.concatenate([window.astype(x.dtype), x], axis=1)
@@ -138,7 +138,7 @@ def last_inputs(window: jax.Array | None, x: jax.Array, kernel_size: int) -> jax
 def tap_inputs(
     inputs: jax.Array, length: int, start: jax.Array | None, visibility: jax.Array | None
 ) -> list[jax.Array]:
-    """Return what each tap of a convolution reads at `length` positions, oldest first: 0 where it may not read."""
+    """Return what each tap of a convolution reads at `length` positions, oldest tap first; 0 where it may not read."""
     last = inputs.shape[1] - length
     taps = [inputs[:, tap : tap + length] for tap in range(last + 1)]
     if visibility is None:
@@ -154,7 +154,7 @@ def tap_inputs(
 def running_in_texts(
     x: jax.Array, function: Any, axis: int, start: jax.Array | None, texts: jax.Array | None
 ) -> jax.Array:
-    """Return the cumulative sum or product (`function`) of the positions of x, from the beginning of each text."""
+    """Return the cumulative sum or product (`function`) over the positions of x, restarted at each text."""
     if texts is None:
         return function(x, axis=axis)
     combine, neutral = (jnp.add, 0) if function is jnp.cumsum else (jnp.multiply, 1)
@@ -171,7 +171,7 @@ def running_in_texts(
 
 
 def last_in_text(last: jax.Array, neutral: float, x: jax.Array, start: jax.Array, texts: jax.Array | None) -> jax.Array:
-    """Return the value at the position before x, and `neutral` for positions of x in another text."""
+    """Return `last`, the value at the position before x, or `neutral` for positions of x that are in another text."""
     if texts is None:
         return last
     same = texts_at(texts, start + jnp.arange(x.shape[1])) == texts_at(texts, start - 1 + jnp.arange(1))
@@ -181,9 +181,9 @@ def last_in_text(last: jax.Array, neutral: float, x: jax.Array, start: jax.Array
 def solve_in_texts(
     q: jax.Array, k: jax.Array, ridge: jax.Array, sums: Any, start: jax.Array | None, texts: jax.Array | None
 ) -> tuple[jax.Array, Any]:
-    """Solve each position's least squares, from the beginning of each text, for `[batch, length, *branches, width]`.
+    """Solve the least squares of each position, restarted at each text, with `[batch, length, *branches, width]`.
 
-    Returns the solutions, and the sum of k k^T that continues `sums` if it is given: that of the earlier positions.
+    Return the solutions, and the new value of `sums`, the sum of k k^T over earlier positions, if it is given.
     """
     q, k = jnp.moveaxis(q, 1, -2), jnp.moveaxis(k, 1, -2)
     if texts is not None:
@@ -201,7 +201,7 @@ def on_branches(function: Any, operands: Any, arrays: dict[str, jax.Array]) -> j
 
 
 def initial_array(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike, start: str, branches: int) -> jax.Array:
-    """Return ones or zeros, or (`start` is "normal") normal values of variance 1 / fan-in, behind axes of branches."""
+    """Return ones, zeros, or normal values with variance 1 / fan-in; fan-in excludes the first `branches` axes."""
     if start != "normal":
         return jnp.full(shape, 1 if start == "ones" else 0, dtype)
     fan_in = functools.reduce(lambda product, size: product * size, shape[branches:-1], 1)
@@ -209,6 +209,6 @@ def initial_array(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike, star
 
 
 def depthwise_init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-    """Return 0.5 for the current position and 0.5 / kernel_size for earlier ones; axis 0 is time, oldest first."""
+    """Return 0.5 for the current position and 0.5 / kernel size for earlier ones; axis 0 is time, oldest first."""
     taps = jnp.full(shape[0], 0.5 / shape[0]).at[-1].set(0.5)
     return jnp.broadcast_to(taps.reshape(-1, *[1] * (len(shape) - 1)), shape).astype(dtype)

@@ -16,7 +16,6 @@ from .functions import (
     abs_root,
     depthwise_init,
     divide,
-    in_rank,
     initial_array,
     last_in_text,
     last_inputs,
@@ -24,6 +23,7 @@ from .functions import (
     running_in_texts,
     solve_in_texts,
     tap_inputs,
+    with_axes_of,
 )
 
 KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -39,7 +39,7 @@ class Position(nn.Module):
             raise ValueError("decode=True needs the cache that init(key, [batch, longest, width], decode=True) makes")
         index = self.variable("cache", "index", jnp.zeros, x.shape[:1], jnp.int32)
         if len(x) != len(index.value):
-            raise ValueError(f"the cache is for {len(index.value)} sequences, x has {len(x)}; make one of that batch")
+            raise ValueError(f"the cache is for {len(index.value)} sequences, x has {len(x)}; make another cache")
         start = index.value[0]  # all sequences are at the same position
         if not self.is_initializing():
             index.value += x.shape[1]
@@ -47,7 +47,7 @@ class Position(nn.Module):
 
 
 class History(nn.Module):
-    """In decoding: from `[batch, new, *features]` to all positions so far, 0 after them. Otherwise the identity."""
+    """Cache: in decoding, store the new positions and return all so far, then zeros; else return the input."""
 
     @nn.compact
     def __call__(self, x: jax.Array, start: jax.Array | None) -> jax.Array:
@@ -58,7 +58,7 @@ class History(nn.Module):
             return x
         new, longest = x.shape[1], values.value.shape[1]
         if new > longest:
-            raise ValueError(f"the cache has room for {longest} positions, x has {new}; make a longer one")
+            raise ValueError(f"the cache has room for {longest} positions, x has {new}; make a longer cache")
         fits = start + new <= longest
         x = jnp.where(fits, x, jnp.nan)  # past the end of the cache: NaN rather than wrong values
         values.value = jax.lax.dynamic_update_slice_in_dim(values.value, x.astype(values.value.dtype), start, 1)
@@ -66,7 +66,7 @@ class History(nn.Module):
 
 
 class GuardedNorm(nn.Module):
-    """Layer norm if `centred`, else RMS norm, with its divisor at least EPSILON; then a scale and a bias."""
+    """Layer norm if `centred`, else RMS norm, with a divisor of at least EPSILON; then a scale and a bias."""
 
     centred: bool
     use_scale: bool = True
@@ -79,14 +79,14 @@ class GuardedNorm(nn.Module):
         x = x - jnp.mean(x, axis=-1, keepdims=True) if self.centred else x
         y = divide(x, abs_root(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
         if self.use_scale:
-            y = y * in_rank(self.param("scale", nn.initializers.ones, x.shape[-1:], self.param_dtype), x)
+            y = y * with_axes_of(self.param("scale", nn.initializers.ones, x.shape[-1:], self.param_dtype), x)
         if self.use_bias:
-            y = y + in_rank(self.param("bias", nn.initializers.zeros, x.shape[-1:], self.param_dtype), x)
+            y = y + with_axes_of(self.param("bias", nn.initializers.zeros, x.shape[-1:], self.param_dtype), x)
         return y
 
 
 class CausalDepthwiseConv(nn.Module):
-    """Causal convolution of each channel with itself, over `kernel_size` positions of `[batch, length, *features]`."""
+    """Causal convolution of each channel separately, over `kernel_size` positions of `[batch, length, *features]`."""
 
     kernel_size: int
     dtype: DTypeLike | None = None
@@ -108,7 +108,7 @@ class CausalDepthwiseConv(nn.Module):
 
 
 class CausalConv(nn.Module):
-    """Causal convolution that mixes channels; `equation` is the einsum of the stacked last positions and the kernel."""
+    """Causal convolution that mixes channels; `equation` is the einsum of the stacked last inputs and the kernel."""
 
     equation: str
     shape: tuple[int, ...]
@@ -188,7 +188,7 @@ class LeastSquares(nn.Module):
 class LearnedFunction(nn.Module):
     """A function of values `[batch, length, *features]` and of learned arrays, which it gets by their names.
 
-    In decoding it keeps the last `window` inputs, or its last output, which is `last` before the first position.
+    In decoding it keeps the last `window` inputs; if `window` is 0, its last output, which starts as `last`.
     """
 
     function: Any

@@ -16,7 +16,6 @@ from .functions import (
     abs_root,
     depthwise_init,
     divide,
-    in_rank,
     initial_array,
     last_in_text,
     last_inputs,
@@ -24,6 +23,7 @@ from .functions import (
     running_in_texts,
     solve_in_texts,
     tap_inputs,
+    with_axes_of,
 )
 
 KERNEL_INIT = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -31,7 +31,7 @@ KERNEL_INIT = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 class Position(nnx.Module):
-    """Number of positions decoded so far; an input that does not fit the cache is refused before any state changes."""
+    """Number of positions decoded so far. It refuses an input that does not fit the cache, before any state changes."""
 
     def __init__(self) -> None:
         self.index: Any = nnx.data(None)
@@ -51,7 +51,7 @@ class Position(nnx.Module):
 
 
 class History(nnx.Module):
-    """In decoding: from `[batch, new, *features]` to all positions so far, 0 after them. Otherwise the identity."""
+    """Cache: in decoding, store the new positions and return all so far, then zeros; else return the input."""
 
     def __init__(self, *features: int) -> None:
         self.features = features
@@ -70,7 +70,7 @@ class History(nnx.Module):
 
 
 class GuardedNorm(nnx.Module):
-    """Layer norm if `centred`, else RMS norm, with its divisor at least EPSILON; then a scale and a bias."""
+    """Layer norm if `centred`, else RMS norm, with a divisor of at least EPSILON; then a scale and a bias."""
 
     def __init__(
         self,
@@ -90,12 +90,12 @@ class GuardedNorm(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x - jnp.mean(x, axis=-1, keepdims=True) if self.centred else x
         y = divide(x, abs_root(jnp.mean(jnp.square(x), axis=-1, keepdims=True)))
-        y = y if self.scale is None else y * in_rank(self.scale[...], x)
-        return y if self.bias is None else y + in_rank(self.bias[...], x)
+        y = y if self.scale is None else y * with_axes_of(self.scale[...], x)
+        return y if self.bias is None else y + with_axes_of(self.bias[...], x)
 
 
 class CausalDepthwiseConv(nnx.Module):
-    """Causal convolution of each channel with itself, over `kernel_size` positions of `[batch, length, *features]`."""
+    """Causal convolution of each channel separately, over `kernel_size` positions of `[batch, length, *features]`."""
 
     def __init__(
         self, *features: int, kernel_size: int, dtype: DTypeLike | None, param_dtype: DTypeLike, rngs: nnx.Rngs
@@ -118,7 +118,7 @@ class CausalDepthwiseConv(nnx.Module):
 
 
 class CausalConv(nnx.Module):
-    """Causal convolution that mixes channels; `equation` is the einsum of the stacked last positions and the kernel."""
+    """Causal convolution that mixes channels; `equation` is the einsum of the stacked last inputs and the kernel."""
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class LeastSquares(nnx.Module):
 class LearnedFunction(nnx.Module):
     """A function of values `[batch, length, *features]` and of learned arrays, which it gets by their names.
 
-    In decoding it keeps the last `window` inputs, or its last output, which is `last` before the first position.
+    In decoding it keeps the last `window` inputs; if `window` is 0, its last output, which starts as `last`.
     """
 
     def __init__(
