@@ -35,7 +35,7 @@ from .config import ModelConfig
 __all__ = ["Weights", "grow_vocabulary", "load_weights", "read_model", "save_weights"]
 
 PROGRAM_LAYOUT = "program"
-"""Layout with the names and shapes of the compiled program. The other layout has those of an exported module."""
+"""Layout with the names and shapes of the compiled program. The other layout follows the exported module."""
 
 
 @dataclass(frozen=True, slots=True)

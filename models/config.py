@@ -36,9 +36,9 @@ class ModelConfig:
             loop for more than eight layers. With `auto`, brief trainings on one CPU (at most 1e12 FLOPs in a known
             number of steps) are compiled layer by layer for any number of layers (`workers.training.steps.brief`).
         fused: whether norms and softmaxes are computed in one call, equal to their primitives up to rounding.
-        solve_steps: largest number of conjugate-gradient steps for the systems of LEAST_SQUARES (least squares). A
-            system stops earlier once it is solved, and at the latest after twice as many steps as it has channels.
-            Without `fused`, the systems are solved exactly, which needs more memory.
+        solve_steps: largest number of conjugate-gradient steps for the systems of LEAST_SQUARES. A system stops earlier
+            once it is solved, and at the latest after twice as many steps as it has channels. Without `fused`, the
+            systems are solved exactly, which needs more memory.
         length_dependent: whether to allow ops that tie a block to one sequence length.
         parameter_cap: upper limit of a candidate's parameters, as a multiple of the baseline's.
         parameter_range: smallest and largest number of parameters of a candidate, instead of the cap. A candidate

@@ -131,7 +131,7 @@ def _scopes(plan: ExportPlan, steps: Sequence[Step]) -> set[int]:
 
 
 def _is_length_dependent(graph: Graph, steps: Sequence[Step]) -> bool:
-    """Whether a step has parameters whose shape contains the sequence length."""
+    """Return whether the shape of a parameter of these steps contains the sequence length."""
     return any(
         graph.nodes[node].op in OPS
         and OPS[graph.nodes[node].op].parameters

@@ -45,7 +45,7 @@ class MethodBody:
 
     Attributes:
         statements: its statements in order; the last one is the output.
-        caches: nodes whose values decoding keeps at all positions, by attribute.
+        caches: nodes with values that decoding keeps at all positions, by the attribute of their cache.
     """
 
     statements: tuple[Statement, ...]
@@ -317,7 +317,7 @@ class MethodBodyWriter:
             return self._made(step, f"{named.text} * {named.text}.shape[-1] ** -0.5", [named], INFIX["C_MUL"])
         operands = [self._operand(step, slot) for slot in range(len(step.inputs))]
         operands = [aligned(in_layout(operand, step.layout), node.scope) for operand in operands]
-        if self.plan.reads_texts(step):  # a running op on scores, all of whose rows are computed
+        if self.plan.reads_texts(step):  # a running op on scores, which are computed in all rows
             function = OPS[node.op].source.partition("(")[0]
             text = f"running_in_texts({operands[0].text}, {function}, -2, None, visibility)"
             return self._made(step, text, operands)
@@ -325,7 +325,7 @@ class MethodBodyWriter:
             return self._made(step, f"jax.nn.relu({operands[0].text})", operands)
         orders = [self.order[operand] for operand in step.inputs]
         if OPS[node.op].commutative and orders[0] > orders[1]:
-            operands = operands[::-1]  # earlier values first; a floating-point sum or product of two allows it
+            operands = operands[::-1]  # earlier values first; the result is the same in floating point
         return self._made(step, filled(node.op, operands, node.constant), operands, INFIX.get(node.op, CALL))
 
     def _made(self, step: Step, text: str, operands: Sequence[Expression], precedence: int = CALL) -> Expression:

@@ -142,7 +142,7 @@ def check_not_stacked(parameter: Any, axes: int) -> None:
     """Check that a parameter has `axes` axes, and not one more from a stack that `nnx.vmap` made."""
     if parameter.ndim != axes:
         raise ValueError(
-            "this is a stack of blocks, and each needs a cache of its own; "
+            "this is a stack of blocks, and each block needs a separate cache; "
             "use nnx.vmap(lambda block: block.init_cache((batch, longest, width)))(blocks)"
         )
 

@@ -183,7 +183,7 @@ def _is_built_in_or_stateless(node: Node) -> bool:
 
 
 def _adjustable_scopes(graph: Graph) -> frozenset[int]:
-    """Return the scopes whose number of branches may be changed.
+    """Return the branch scopes in which the number of branches may be changed.
 
     Every width inside such a scope is a fraction of the model's width, and no width inside has to equal the width of a
     value from outside the scope.

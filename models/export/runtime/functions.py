@@ -1,4 +1,4 @@
-"""Guarded arithmetic, masks, branch axes, convolution inputs and initializers for exported files, in plain JAX."""
+"""Arithmetic with finite gradients, masks, branch axes, convolution inputs and initializers for exported files."""
 
 from __future__ import annotations
 
