@@ -48,7 +48,7 @@ INFRASTRUCTURE_FAULTS = frozenset({"worker_lost", "failed"})
 """Outcomes unrelated to the candidate, after which the trial is repeated. All others count for the candidate."""
 
 LARGEST_INPUT_WAIT = 0.02
-"""Share of the training time: tables mention the time spent waiting for batches only if its share is larger."""
+"""Largest share of training time spent waiting for batches that tables do not mention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Evaluation:
         train_seconds, compile_seconds, evaluate_seconds, probe_seconds: time of each phase by the trial's clock, which
             is the worker's CPU time for budgets in CPU or reference seconds on a CPU, and wall clock otherwise.
         timing_seconds: time in which the baseline's steps were timed, by the same clock.
-        waiting_seconds: wall clock in which the worker had no processor, where the clock is CPU time; otherwise 0.
+        waiting_seconds: wall clock in which the worker had no processor, if the trial's clock is CPU time; otherwise 0.
         wall_seconds: wall clock of the whole trial.
         spent: budget used, in the trial's unit.
         step_ms: median milliseconds of a training step, by the trial's clock.

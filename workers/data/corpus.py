@@ -110,7 +110,7 @@ class TextCorpus:
                 yield TextPortion(tuple(pending))
                 pending, size = [], 0
         if digest.hexdigest() != self.identity:
-            raise UsageError(f"data.source {self.source} changed while it was read: run again once it is complete")
+            raise UsageError(f"data.source {self.source} changed while it was read: run again when it is complete")
         if pending:
             yield TextPortion(tuple(pending))
 

@@ -3,8 +3,8 @@
     <cache>/<key>/  manifest.json  tokenizer.json  train.bin  validation.bin  test.bin
 
 Training reads only these files. The key is a hash of the inputs (text, tokenizer settings, format). The `dataset_hash`
-is a hash of the content. Results on datasets with different dataset hashes are not comparable. Documents keep the order
-of the source, and each ends with the end-of-document token.
+is a hash of the content. Results on datasets with different dataset hashes are not comparable. Documents of text keep
+the order of the source, and each ends with the end-of-document token.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Dataset:
 
         Args:
             path: folder of the files.
-            verify: whether to read all token ids and compare their hashes; otherwise only file sizes are compared.
+            verify: whether to read all token ids and compare their hashes; otherwise only the sizes of their files.
 
         Raises:
             UsageError: the folder is not a dataset, has another format, or is damaged.

@@ -2,9 +2,9 @@
 
 Splits of the source itself are kept. Missing splits are taken from its train documents, or from all documents if it has
 no splits. The residue of a document decides: its label modulo 200. A label is a hash of the text that copies and near
-copies share (see `near_duplicates`), so all copies are in one split. A text has the same split on every machine. It
-depends on other documents only if they are copies of the text, if they bring the source to 10,000 documents, or in the
-cases of small splits and large groups below.
+copies share (see `near_duplicates`), so all copies are in one split. A text has the same split on every machine. This
+split depends on other documents only if they are copies of the text, if they bring the source to 10,000 documents, or
+in the cases of small splits and large groups below.
 
 For a source without splits, documents with residues 0-19 become validation and those with 20-39 test (10% each). In a
 source of at least 10,000 documents, only a quarter of these residues are used. Smaller sources need larger splits,
@@ -55,7 +55,7 @@ MIN_SHARE = 0.01
 """Smallest share of the bytes in each of validation and test, if there are enough documents."""
 
 LARGE_SHARE = 0.05
-"""A group of copies with a larger share of the bytes goes to train if possible, as it would be a whole split alone."""
+"""A group of copies with a larger share of the bytes goes to train if possible, because it would fill a split alone."""
 
 MOST_OVER_PLAN = 2.0
 """Largest ratio of a split's share of the bytes to its planned share; above it, a warning is given."""

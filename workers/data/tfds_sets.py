@@ -103,7 +103,7 @@ def locate_set(
 
     Raises:
         UsageError: the set, its text feature, TensorFlow, the download or a valid archive is missing.
-        WorkFailedError: the building process died.
+        WorkFailedError: the process that builds the set died.
     """
     name, feature = _parse(source)
     if archive is not None and source != "lm1b":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -94,11 +93,6 @@ class Tokenizer:
         except Exception as error:
             raise UsageError(f"the tokenizer cannot be read ({error}): prepare the data again") from error
         return Tokenizer(inner)
-
-    @staticmethod
-    def load(path: Path) -> Tokenizer:
-        """Read a `tokenizer.json`."""
-        return Tokenizer.from_json(path.read_text(encoding="utf-8"))
 
     def to_json(self) -> str:
         """Return the tokenizer in the JSON format of the `tokenizers` library."""

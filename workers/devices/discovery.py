@@ -244,7 +244,7 @@ def fake_devices(dry_run: bool, environment: Mapping[str, str] = os.environ) -> 
 
 
 def use_cpu_only() -> None:
-    """Restrict JAX in this process to the CPU, even if JAX is already imported. Only one process can own a TPU."""
+    """Restrict JAX in this process to the CPU, even if JAX is already imported. A TPU has one owner at a time."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.pop("JAX_PLATFORM_NAME", None)
     if (jax := sys.modules.get("jax")) is not None:

@@ -59,11 +59,11 @@ class WorkerResources:
         return units // self.units(kind) * self.per_device
 
     def ray_options(self, kind: str = "", alone: bool = True) -> dict[str, Any]:
-        """Return Ray's options for a worker. With its accelerator, it takes a core if others also use the cluster.
+        """Return Ray's options for a worker. A worker on an accelerator also takes a core, unless Ray runs `alone`.
 
         Args:
             kind: kind of the devices.
-            alone: whether Ray runs for this search only.
+            alone: whether Ray was started for this search only.
         """
         if self.platform == "gpu":
             # Round down here: Ray rounds to ten-thousandths, and six times 0.1667 would be more than one GPU.

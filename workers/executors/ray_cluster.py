@@ -1,6 +1,6 @@
 """The connection to a Ray cluster: start or join it, launch actors, wait for answers.
 
-This is the only module that imports Ray. Errors of Ray become `WorkerError`.
+This is the only module of the package that imports Ray. Ray's errors about workers are raised as `WorkerError`.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ class WorkerError(Exception):
     """A worker answered with an error.
 
     Attributes:
-        kind: `raised` if the worker's code raised, `out_of_memory` if Ray killed it because its machine ran out of
-            memory, `died` if its process is gone, `failed` for other errors, such as one in the actor's constructor.
+        kind: `raised` if the worker's code raised an exception, `out_of_memory` if Ray killed the worker because its
+            machine ran out of memory, `died` if its process is gone, `failed` for other errors, such as an error in the
+            actor's constructor.
         cause: exception of the worker's code, or Ray's own error.
     """
 

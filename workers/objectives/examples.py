@@ -37,7 +37,7 @@ class Example:
 
 
 def read_examples(paths: Sequence[Path | str]) -> list[Example]:
-    """Read files of JSON lines. Empty lines and other keys are ignored. Without a `task`, its name is that of the file.
+    """Read files of JSON lines. Empty lines and other keys are ignored. The default `task` is the name of the file.
 
     Raises:
         UsageError: a file cannot be read, a line is not an example, or there are no examples. The message names the

@@ -15,7 +15,8 @@ __all__ = ["ngram_loss"]
 
 DISCOUNT = 0.75
 MAX_TRAINING_TOKENS = 5_000_000
-"""A search waits for the counts. These tokens take 2 s and 300 MB; four times as many take 8 s and 800 MB."""
+"""Largest number of training tokens to count, which takes 2 s and 300 MB. Four times as many take 8 s and 800 MB, and a
+search waits for the counts."""
 
 MAX_SCORED_TOKENS = 200_000
 

@@ -26,7 +26,7 @@ FULL_SHARE_SECONDS = 5.0
 takes about 5% of a training of 20 s and 2% of a training of two minutes, and the error of the ratio still falls."""
 
 READING_STEPS = 8
-"""Steps in the shortest timing of the baseline. Several steps follow each other, as one would run with cold caches."""
+"""Steps in the shortest timing of the baseline. A single step would be slower, because the caches would be cold."""
 
 READING_SECONDS = 0.1
 """Longest time of the shortest timing. If steps are slow, it has fewer than `READING_STEPS` steps, but at least one."""
@@ -126,7 +126,7 @@ class ReferenceStep:
         finite = self._step()
         taken = self._clock() - start
         self.seconds = taken / count
-        if not finite:  # not observed so far; a step on NaN may take longer or shorter
+        if not finite:  # not observed so far; a step on NaN may take more or less time
             self._state = self._functions.place(self._start)
         return taken, count
 

@@ -1,4 +1,4 @@
-"""Long training of one model: it is evaluated regularly, saves its state, and continues exactly when interrupted.
+"""Long training of one model, with regular evaluations and saved states. After an interruption it continues exactly.
 
     build -> compile -> (restore a state | probe) -> (train -> evaluate | save)* -> evaluate -> probe again
 

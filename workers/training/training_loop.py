@@ -33,7 +33,7 @@ CHUNKS_IN_STEPS = 100
 """Number of chunks for a budget in steps, which needs no clock."""
 
 CURVE_POINTS = 200
-"""Largest number of points of a learning curve. A point for each chunk of seven hours would take megabytes."""
+"""Largest number of points of a learning curve. One point per chunk of a training of hours would take megabytes."""
 
 
 class NonFiniteLoss(Exception):
@@ -139,7 +139,7 @@ class TrainingLoop:
             steps = min(math.ceil(left), max(1, self.config.budget_steps // CHUNKS_IN_STEPS))
             return steps if self.options.longest_chunk is None else min(steps, self.options.longest_chunk)
         seconds = max(self._step_seconds[-1] if self._step_seconds else CHUNK_SECONDS, 1e-6)
-        # A coarse clock may measure 0 s for the first step, so a chunk is at most about four times as long as the last.
+        # A coarse clock may measure 0 s for the first step, so the number of steps grows at most about four times.
         steps = min(max(1, round(CHUNK_SECONDS / seconds)), 1 + 4 * self._last_chunk)
         return min(steps, math.ceil(left / (self._step_charge if self._step_charge > 0 else seconds)))
 

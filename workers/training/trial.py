@@ -256,7 +256,7 @@ class _Trial:
 
     def evaluation(self) -> Evaluation:
         """Return the evaluation of the trial, with the figures measured so far."""
-        hurdles = min(len(self.losses), len(self.request.hurdles))  # a further loss is that of the end
+        hurdles = min(len(self.losses), len(self.request.hurdles))  # the loss at the end is not that of a hurdle
         return Evaluation(
             self.outcome,
             self.message,

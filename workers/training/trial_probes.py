@@ -6,7 +6,8 @@ Before training, on one batch:
 2. Causal: with random parameters, replacing the tokens from a position on does not change the logits before it. All
    positions are tested.
 
-After training, with the trained parameters: causality again, and that no example depends on the others of its batch.
+After training, with the trained parameters: the same test of causality, and a test that no example depends on the other
+examples of its batch.
 
 Losses cannot show a leak. A token is the target at the position before it, so replacing it changes that loss even
 in causal programs. This hides the worst leak: a program that reads the token it has to predict. Therefore the step also
@@ -152,7 +153,7 @@ def probe_trained_model(
         config: shape of the model.
         state: state after training; it is copied.
         tokens: `[batch, length + 1]`.
-        rng: generator of replaced tokens.
+        rng: generator of replacement tokens.
 
     Returns:
         The largest change of a logit that should not have changed.
@@ -185,7 +186,7 @@ def probe_trained_batch(
         config: shape of the model.
         state: state after training; it is copied.
         batch: batch of the objective.
-        rng: generator of replaced tokens.
+        rng: generator of replacement tokens.
 
     Returns:
         The largest change of a logit that should not have changed.
@@ -211,7 +212,7 @@ def probe_trained_batch(
 
 
 def quarantine_note(loss_nats: float, bound_nats: float, moved_logits: float) -> str:
-    """Return the sentence about a trained model with a suspiciously low loss in which the probes found no fault."""
+    """Return the sentence about a model whose loss is suspiciously low, but in which the probes found no fault."""
     return (
         f"the loss {loss_nats:.4f} is below the plausible {bound_nats:.4f}, but was cleared: on {SUSPICIOUS_BATCHES} "
         f"batches of unseen text, later tokens and other examples changed no logit by more than {moved_logits:.1g}"

@@ -79,7 +79,7 @@ class TextFiles:
                     for piece in cut(blocks or (), size):
                         yield Document(place, piece)
             except NotTextError:
-                raise UsageError(f"{path} changed while it was read: run again once it is complete") from None
+                raise UsageError(f"{path} changed while it was read: run again when the file is complete") from None
             except OSError as error:
                 raise unreadable(path, error) from error
 
