@@ -1,11 +1,11 @@
-"""Measure what it gains to keep freed memory with a worker (`system/allocator.py`).
+"""Step time of a worker that keeps freed memory (`system/allocator.py`), against one that returns it to the system.
 
     python benchmarks/allocator.py [--sizes 2x64 6x128] [--pairs 5] [--json]
 
-Each measurement is a fresh process on one core that compiles the training step of the TRANSFORMER, as the search trains
-it, and takes some steps: with the environment of a worker, and without it, in alternating order. Printed are the
-median of the CPU time of a step, its ratio in pairs with a 95% interval, the page faults of a step, and the peak of the
-resident memory.
+Each measurement is a fresh process on one core. It compiles the training step of the TRANSFORMER, as in a search, and
+takes some steps. Processes with and without the environment of a worker take turns. The table has the median CPU time
+of a step, the ratio of the times in pairs with a 95% interval, the page faults of a step, and the peak of the resident
+memory.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _compare(size: str, pairs: int) -> dict[str, Any]:
-    """Return the medians of both at one size, and the paired ratio of the step times."""
+    """Return the medians of both kinds of processes at one size, and the paired ratio of their step times."""
     environments = {"returned": {}, "kept": allocator_environment(threads=1)}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in environments}
     for number in range(pairs):
@@ -79,7 +79,7 @@ def _in_a_process(size: str, environment: dict[str, str]) -> dict[str, float]:
 
 
 def _measure(size: str) -> dict[str, float]:
-    """Return the figures of this process."""
+    """Return the step time, page faults and peak memory of this process."""
     pin_to_last_core()
     config, batch = SIZES[size].model, SIZES[size].batch
     model = training_model(language_model(build_graph(config.library_program("TRANSFORMER")), config), OPTIMIZER)

@@ -1,12 +1,12 @@
-"""The commands of docs/block_to_model.md as a reader runs them, one training of them killed and continued; their times.
+"""Run the commands of docs/block_to_model.md, kill and continue one training, and print the time of each command.
 
     python benchmarks/block_to_model.py [--folder DIR] [--json]
-    python benchmarks/block_to_model.py --budget 20steps --tokens 4096        # brief: other budgets, less text
+    python benchmarks/block_to_model.py --budget 20steps --tokens 4096        # quick: shorter trainings, less text
 
-The commands are the lines of the page's code blocks, in their order. They run in a folder that has `benchmarks/` and
-`examples/` of the checkout. The first training gets SIGKILL once it has saved a state, and is continued with the
-command that the page names. It saves one every ten seconds, so that a brief run also has one. The search always has the
-budget of the page. What the commands print is in `printed.txt` of the folder.
+The commands are the lines of the page's code blocks, in their order. They run in a folder with links to `benchmarks/`
+and `examples/` of the checkout. The first training is killed (SIGKILL) when it has saved a state, and continued with
+the command that the page names. It saves a state every ten seconds, so that a quick run also has one. The search always
+has the budget of the page. The output of the commands is in `printed.txt` of the folder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "block_to_model.md"
 
 PRINTED = "printed.txt"
-"""File of what the commands print."""
+"""File with the output of the commands."""
 
 SAVE_EVERY = "10s"
 POLL_SECONDS = 0.2
@@ -43,7 +43,7 @@ class Step:
     Attributes:
         command: the command.
         seconds: wall clock.
-        ending: `done`, or `killed` for the training that was killed.
+        ending: `done`, or `killed` for the training that is killed.
         last_line: last line of its output.
     """
 
@@ -54,7 +54,7 @@ class Step:
 
 
 def page_commands(page: str) -> list[str]:
-    """Return the lines of the code blocks of a page that have no language."""
+    """Return the lines of the page's code blocks that have no language."""
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     return [line for language, block in blocks if not language for line in block.splitlines() if line.strip()]
 
@@ -68,7 +68,7 @@ def resume_command(page: str) -> str:
 
 
 def run_page(page: str, folder: Path, budget: str | None, tokens: int | None) -> list[Step]:
-    """Run the commands of a page in a folder; kill its first training, and continue it."""
+    """Run the commands of a page in a folder; kill and continue the first training."""
     for name in ("benchmarks", "examples"):
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
@@ -84,7 +84,7 @@ def run_page(page: str, folder: Path, budget: str | None, tokens: int | None) ->
 
 
 def _shortened(command: str, budget: str | None, tokens: int | None) -> str:
-    """Return a command with another budget in steps, and with less text to measure on."""
+    """Return a command with the given budget in steps, and with the given number of tokens to measure on."""
     if budget is not None:
         command = re.sub(r"--budget \d+steps", f"--budget {budget}", command)
     measures = re.match(r"primer-search (analyze|refine) ", command)
@@ -92,7 +92,7 @@ def _shortened(command: str, budget: str | None, tokens: int | None) -> str:
 
 
 def _run(command: str, folder: Path, killed_with: Path | None = None) -> Step:
-    """Run a command to its end, or kill it as soon as there is a state in the folder `killed_with`."""
+    """Run a command to its end, or kill it when the folder `killed_with` has a state."""
     log(f"$ {command}")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     start = time.monotonic()
@@ -146,7 +146,7 @@ def main() -> None:
     print(about)
     for step in steps:
         print(f"{step.seconds:8.1f} s  {step.ending:<7} {step.command}")
-    print(f"{total:8.1f} s  in all")
+    print(f"{total:8.1f} s total")
 
 
 if __name__ == "__main__":

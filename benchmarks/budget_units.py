@@ -6,11 +6,12 @@ It trains the baseline and other library programs several times. In every other 
 the same core. A repetition is evaluated each time one of four clocks reaches the budget: wall-clock seconds, CPU
 seconds, reference seconds (steps charged by their time relative to the Transformer's, see
 workers/training/budget_meter.py) and steps. So all clocks are compared on the same training. The repetitions of a
-program share one random seed (unless `--seeds-differ`), so that only the clock causes a spread, and steps have none.
+program share one random seed (unless `--seeds-differ`). So only the clock causes a spread of losses, and the clock that
+counts steps has no spread.
 
-For each clock it prints the steps reached (with and without load, and their coefficient of variation), the spread of
-losses within a program and between programs, and the rank correlation (Kendall's and Spearman's) between a ranking by
-one random trial per program and the ranking by the means of all trials.
+For each clock it prints the number of steps (with and without load, and its coefficient of variation), the spread of
+losses within a program and between programs, and a rank correlation (Kendall's and Spearman's): that between a ranking
+by one random trial per program and the ranking by the means of all trials.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace, programs: tuple[str, ...], core: int | None) -> list[Reading]:
-    """Run all repetitions. Programs and load take turns, so that a slow minute of the machine affects all."""
+    """Run all repetitions. Programs and load alternate, so that a slow minute of the machine affects all of them."""
     trainings = {name: Training(name) for name in programs}
     baseline = trainings["TRANSFORMER"]
     budget_steps = baseline.steps_within(arguments.budget)

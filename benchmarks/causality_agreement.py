@@ -6,11 +6,12 @@ Programs are drawn in four families of equal size: random programs over all ops 
 over the ops that move information between positions (`mixing`); descendants of library programs (`library`); and
 mutants of leaky programs and of library programs (`border`). Each valid program is judged independently by the proof
 (`prove_causal`) and by the test in float64 (`probe_block`). The proof must not accept a program that the test refuses.
-The reverse is counted by the op at which the proof refused: the proof is more cautious than necessary.
+Programs that only the proof refuses are counted by the op that the proof names; there the proof is stricter than
+necessary.
 
 Some of the programs that both accept then run in the language model (one layer, unit 2, length 16): they are probed
 before training, trained for a few steps by AdamW, and probed again. None may be refused for causality. The largest
-change of a logit that should not change shows the effect of rounding.
+change of a logit that must not change shows the effect of rounding.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ MIXING = (
 )  # fmt: skip
 FAMILIES = ("random", "mixing", "library", "border")
 LARGEST_SIZE = 300_000
-"""Largest number of parameters. Wider programs take seconds each and are not different in kind."""
+"""Largest number of parameters. Larger programs take seconds each and test nothing else."""
 
 RETRIES = 5
 """Seeds of the test for programs that only the proof refuses."""
@@ -64,7 +65,7 @@ RETRIES = 5
 MODEL = ModelConfig(layers=1, unit=2, length=16, vocabulary=300, length_dependent=True)
 BATCH, STEPS = 4, 5
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
-"""Options that halve the compile time: no optimization by LLVM, but XLA's own."""
+"""Options that halve the compile time: LLVM does not optimize, only XLA does."""
 
 LARGEST_GRAPH = 60
 """Largest number of nodes of a compiled program. Most have far fewer."""
@@ -109,7 +110,7 @@ def main() -> None:
 
 
 def judge_blocks(count: int, seed: int, tally: Tally) -> dict[str, list[DNA]]:
-    """Judge `count` programs in NumPy; return those that both accept, by family."""
+    """Judge `count` programs in NumPy; return those that proof and test accept, by family."""
     accepted: dict[str, list[DNA]] = {family: [] for family in FAMILIES}
     for number, (family, dna, graph) in enumerate(built_programs(count, seed, tally), 1):
         if judge(family, dna, graph, tally) == "accept":
@@ -120,7 +121,7 @@ def judge_blocks(count: int, seed: int, tally: Tally) -> dict[str, list[DNA]]:
 
 
 def judge(family: str, dna: DNA, graph: Graph, tally: Tally) -> str:
-    """Judge one program and count the verdicts; return the verdict, or `disagree` or `crash`."""
+    """Judge one program and count the verdicts; return the common verdict, or `disagree` or `crash`."""
     try:
         proof, message = judged(lambda: prove_causal(graph))
         start = time.perf_counter()
@@ -147,7 +148,7 @@ def judge(family: str, dna: DNA, graph: Graph, tally: Tally) -> str:
 
 
 def judge_models(accepted: dict[str, list[DNA]], count: int, seed: int, tally: Tally) -> None:
-    """Probe, train and probe again `count` accepted programs in the language model, from all families in turn."""
+    """Probe `count` accepted programs in the language model before and after training, from all families in turn."""
     rng, tried = np.random.default_rng((seed, 1)), 0
     queues = {family: [dnas[i] for i in rng.permutation(len(dnas))] for family, dnas in accepted.items()}
     while tried < count and any(queues.values()):
@@ -274,7 +275,7 @@ def disagrees(dna: DNA) -> bool:
 
 
 def is_rounding(graph: Graph) -> bool:
-    """Return whether the outputs are only rounding errors, which a change of the inputs' last digit changes fully."""
+    """Return whether the outputs are only rounding errors, so that a change of the inputs' last digit changes them."""
     rng = np.random.default_rng(0)
     unit = smallest_unit(graph)
     parameters = draw_parameters(graph, unit, rng, LENGTH)

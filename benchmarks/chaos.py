@@ -1,17 +1,20 @@
-"""A real search under real faults, restarted until it is done, and then audited.
+"""A search under real faults: it is resumed after each fault until it is complete, and then audited.
 
     python benchmarks/chaos.py --executor inline --kills 50 --candidates 25     # the same candidates as undisturbed
     python benchmarks/chaos.py --executor ray --kills 20 --candidates 40
     python benchmarks/chaos.py --executor ray --kills 4 --candidates 10         # brief
 
-At random times, from the start of the process on, the controller gets SIGKILL. With Ray, also a worker or the raylet,
-or a worker is frozen (SIGSTOP). With --small-disk, a mount point of a few MiB for the run, the disk is also filled.
-After each fault that ends the search it is resumed, until it has the candidates. Then:
+At random times after the start of its process, the controller is killed (SIGKILL). With Ray, a worker or the raylet may
+be killed instead, or a worker frozen (SIGSTOP). With --small-disk, a mount point of a few MiB for the run, the disk may
+also be filled. If a fault ends the search, the search is resumed, until it has the number of candidates. Then these are
+checked:
 
-- the store is audited, and every result that another process read on the way and every loss that was printed is there;
-- no candidate was evaluated twice with a random seed, and two replays of the run propose the same next candidate;
-- the sessions took no longer than their processes;
-- inline, where trainings are exact, the candidates and losses equal those of a search without faults.
+- the audit of the store finds no error; the store has every result that another process read during the search, and
+  every loss that was printed;
+- no candidate was evaluated twice with the same random seed, and two replays of the run propose the same next
+  candidate;
+- the recorded time of the sessions is at most that of their processes;
+- with `inline`, where trainings repeat exactly, the candidates and losses equal those of a search without faults.
 """
 
 from __future__ import annotations
@@ -88,7 +91,7 @@ class Chaos:
         faults: share of each fault.
         small_disk: whether the run is on a disk that may be filled.
         done: number of faults by kind.
-        seen: results that were read on the way, by trial.
+        seen: results that were read during the search, by trial.
         process_seconds: time of all processes.
         failed_starts: sessions in a row that failed by themselves; Ray may not start on an overloaded machine.
     """
@@ -116,7 +119,7 @@ class Chaos:
             self.session(moment)
 
     def session(self, moment: float) -> None:
-        """Start or resume the search, and let a fault happen after some seconds."""
+        """Start or resume the search, and cause a fault after `moment` seconds; infinity: no fault."""
         began = time.monotonic()
         command = ["resume", str(self.run.path)] if self.run.store.exists() else self.arguments
         with self.run.path.with_name("printed.txt").open("a", encoding="utf-8") as printed:
@@ -144,7 +147,7 @@ class Chaos:
             raise RuntimeError(f"{MOST_FAILED_STARTS} searches without a fault failed: see {printed.name}")
 
     def _make_fault(self, process: subprocess.Popen[bytes]) -> str:
-        """Let something happen, and return what; the controller is killed where there is nothing else to hit."""
+        """Cause a random fault and return its name; if it has no target, the controller is killed."""
         names = [*self.faults, *(["disk"] if self.small_disk else [])]
         fault = self.rng.choices(names, [*self.faults.values(), *([0.15] if self.small_disk else [])])[0]
         victims: list[psutil.Process] = []
@@ -179,7 +182,7 @@ class Chaos:
             return 0
 
     def findings(self) -> list[str]:
-        """Return what is wrong with the run that is left, in sentences."""
+        """Return the errors of the finished run, in sentences."""
         found = check_run(self.run.path)
         with Store.open(self.run.path, read_only=True) as store:
             results = store.evaluations()
@@ -205,7 +208,7 @@ class Chaos:
 
 
 def replay(run: RunDirectory) -> Any:
-    """Return the figures of a controller that replays the run, and the candidate that it would propose next."""
+    """Return counts and best result of a controller that replays the run, and the candidate it would propose next."""
     with Store.open(run.path) as store:
         manifest = store.manifest
         config, baseline = RunConfig.from_dict(manifest["config"]), dna_from_json(manifest["baseline_dna"])
@@ -217,7 +220,7 @@ def replay(run: RunDirectory) -> Any:
 
 
 def story(run: RunDirectory, candidates: int) -> list[Any]:
-    """Return the first candidates, each with its first result; the last of a search may have none yet."""
+    """Return the first candidates, each with its first result, without the last, which may have no result yet."""
     with Store.open(run.path, read_only=True) as store:
         first: dict[int, Any] = {}
         for each in store.evaluations():
@@ -226,7 +229,7 @@ def story(run: RunDirectory, candidates: int) -> list[Any]:
 
 
 def _no_trainer() -> Any:
-    raise AssertionError("a replay trains nothing")
+    raise AssertionError("a replay must not train")
 
 
 def search_arguments(executor: str, text: Path, run: Path) -> list[str]:
@@ -252,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=20, help="number of faults (default 20)")
     parser.add_argument("--candidates", type=int, default=40, help="candidates at the end (default 40)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the faults (default 0)")
-    parser.add_argument("--start-seconds", type=float, default=20.0, help="time of a start here (default 20)")
+    parser.add_argument("--start-seconds", type=float, default=20.0, help="time until the first trial (default 20)")
     parser.add_argument("--small-disk", type=Path, help="folder on a disk of a few MiB, for the run")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -271,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             other = Chaos(quiet, search_arguments("inline", text, quiet.path), given.candidates, random.Random(0), {})
             other.session(math.inf)
             if story(run, given.candidates) != story(quiet, given.candidates):
-                found.append("the candidates or losses differ from those of an undisturbed search")
+                found.append("the candidates or losses differ from those of a search without faults")
     print(
         json.dumps(
             {

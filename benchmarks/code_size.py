@@ -16,7 +16,7 @@ def logical_lines(file: Path) -> int:
 def lines_used(file: Path, name: str) -> int:
     """Return the number of statements of a class and of all names of the package that it uses, in any file.
 
-    Imports do not count, because the class is spread over several files.
+    Imports are not counted, because most of them exist only to spread the class over several files.
     """
     found: set[tuple[Path, str]] = set()
     waiting, lines = {(file, name)}, 0

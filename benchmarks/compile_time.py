@@ -2,9 +2,9 @@
 
     python benchmarks/compile_time.py [--rounds 10] [--json]
 
-In each round, every variant compiles the training step of every program and then takes a few steps. The variants take
-turns, so that a slow phase of the machine affects all of them. Times are CPU times of this process, which is pinned to
-one core if the system supports it.
+In each round, the training step of every program is compiled with every variant of the options, and then run a few
+times. The variants take turns, so that a slow phase of the machine affects all of them. Times are CPU times of this
+process, which is pinned to one core if the system supports it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def cached_compile_share() -> float:
-    """Return the CPU time of a compilation of the baseline's step from the cache, relative to the first."""
+    """Return the CPU time to read the baseline's compiled step from the cache, relative to that of compiling it."""
     config = load("laptop")
     graph = build_graph(library.get("TRANSFORMER", config.model.unit, config.model.heads))
     model, optimizer = language_model(graph, config.model), make_optimizer(config.optimizer)

@@ -1,10 +1,10 @@
-"""Measure which tokens a program predicts better: those that repeat the text before them, or all alike.
+"""Losses of tokens that could be copied from the text before them, and of all other tokens.
 
     python benchmarks/copying.py [PROGRAM ...] [--rates 5e-3 1e-2] [--trainings 2] [--json]
 
-A token is repeated if the pair of it and the token before it occurs earlier in its sequence, so it could be copied.
-Each program (a name of the library or a DNA file) is trained at the `laptop` preset at each learning rate. Printed are
-the mean validation losses of repeated tokens and of all others, in nats a token, of each training.
+A token is *repeated* if the token and the one before it occur as a pair earlier in the sequence, so it could be copied.
+Each program (a name of the library or a DNA file) is trained at the `laptop` preset with each learning rate. The table
+has the mean validation losses of repeated tokens and of all other tokens, in nats a token, of each training.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Losses:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Run the benchmark and print a table."""
     options = _options(arguments)
     jax.config.update("jax_platforms", "cpu")
     keep_freed_memory()
@@ -79,7 +79,7 @@ def _program(name: str, config: RunConfig) -> DNA:
 
 
 def _losses(trainer: CandidateTrainer, dna: DNA, seed: int) -> tuple[float, float]:
-    """Train a program, and return the losses of repeated tokens and of all others."""
+    """Train a program; return the mean loss of repeated tokens, and that of all other tokens."""
     saved: list[Any] = []
     evaluation = trainer.run(TrialRequest(0, 0, dna_to_json(dna), seed), lambda progress: None, saved.append)
     assert evaluation.outcome == "ok", evaluation.message
@@ -90,7 +90,7 @@ def _losses(trainer: CandidateTrainer, dna: DNA, seed: int) -> tuple[float, floa
 
 
 def is_repeated(batches: np.ndarray) -> np.ndarray:
-    """Return for each target of [count, batch, length + 1] tokens whether its pair occurs earlier in the sequence."""
+    """Return which targets are repeated: tokens `[count, batch, length + 1]` to flags `[count, batch, length]`."""
     same = batches[..., :, None] == batches[..., None, :]
     pairs = same[..., 1:, 1:] & same[..., :-1, :-1]
     return np.any(np.tril(pairs, -1), axis=-1)
@@ -100,7 +100,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = benchmark_parser(__doc__)
     parser.add_argument("programs", nargs="*", default=["TRANSFORMER", "PRIMER_EZ"], help="programs")
     parser.add_argument("--rates", nargs="+", type=float, default=[5e-3, 1e-2], help="learning rates")
-    parser.add_argument("--trainings", type=int, default=2, help="trainings of each (default 2)")
+    parser.add_argument("--trainings", type=int, default=2, help="trainings of a program at each rate (default 2)")
     add_json(parser)
     return parser.parse_args(arguments)
 

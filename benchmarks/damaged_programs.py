@@ -1,11 +1,11 @@
-"""Random, mutated and damaged DNA documents through the reader, the validation and the canonical form.
+"""The reader, the validation and the canonical form, tested with random, mutated and damaged DNA documents.
 
     python benchmarks/damaged_programs.py [--documents 1000000] [--seed 0] [--json]
 
-A third of the documents are random well-formed programs, a third have one to three values of their JSON replaced, moved
-or removed, and a third have some of their bytes changed. Each must be read or refused with a documented error; any
-other exception ends the benchmark with the document. The result has the number of documents a CPU second of this
-process, and the growth of its resident memory over all documents.
+A third of the documents are random well-formed programs. In another third, one to three values of the JSON are
+replaced, moved or removed; in the last third, some bytes are changed. Each document must be read or refused with a
+documented error. Any other exception ends the benchmark and prints the document. The result has the number of documents
+per CPU second of this process, and the growth of its resident memory over all documents.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STRANGE: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2**31, 2**63, 10**400, 0.5, -0.0, 1e308, float("inf"), float("nan"), "", "call:0",
     "call:1", "call:99999999999", "call:-1", "\ud800", "\x00", "x" * 5000, [], {}, [[]], [0] * 300, {"op": "ADD"}, *OPS,
 )  # fmt: skip
-"""Values that replace others; JSON cannot hold all of them, which the reader must notice."""
+"""Values that replace others. Some of them are not valid JSON, and the reader must refuse those."""
 
 
 def document(kind: str, rng: np.random.Generator) -> bytes:
@@ -60,9 +60,9 @@ def document(kind: str, rng: np.random.Generator) -> bytes:
 
 
 def outcome(content: bytes) -> str:
-    """Read a document, validate it and make its canonical form; return what became of it.
+    """Read a document, validate it and make its canonical form; return `malformed`, `invalid` or `valid`.
 
-    Other exceptions than the documented ones are raised.
+    Exceptions other than the documented ones are raised.
     """
     try:
         graph = build_graph(read_dna("a document", io.BytesIO(content)), length_dependent=True)
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     rng = np.random.default_rng(options.seed)
     outcomes = {kind: Counter() for kind in KINDS}
-    for kind in KINDS * 50:  # what is imported and cached by first calls
+    for kind in KINDS * 50:  # the first calls import modules and fill caches
         outcome(document(kind, rng))
     memory, seconds, largest = _resident_bytes(), 0.0, 0
     for number in range(options.documents):
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print(json.dumps(result))
         return
-    print(f"{options.documents:,} documents, each read or refused with a documented error")
+    print(f"{options.documents:,} documents, each of them read or refused with a documented error")
     for kind, found in outcomes.items():
         print(f"  {kind:<8} {', '.join(f'{count:,} {name}' for name, count in sorted(found.items()))}")
     print(f"  {result['documents_per_cpu_second']:,.0f} a CPU second; largest {largest:,} bytes")

@@ -3,8 +3,8 @@
     python benchmarks/dashboard_load.py --candidates 100000 --run-dir FOLDER
 
 The run is invented: regularized evolution over losses drawn at random, with programs, learning curves and outcomes of
-real sizes. A second process adds results to it while the pages are timed. An existing folder is used again. Processor
-time is that of the server, to compare machines that do other work at the same time.
+real sizes. A second process adds results to it while the pages are timed. A run that exists in the folder is used
+again. The CPU time is that of the server; other load on the machine affects it less than the response time.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ PAGES = {
 
 
 class Invented:
-    """A search with invented results, written through the store."""
+    """A search with invented results, which are written to the store."""
 
     def __init__(self, store: Store, first: int):
         self.store, self.next_id = store, first
@@ -75,7 +75,7 @@ class Invented:
         self.population: deque[int] = deque([0], maxlen=POPULATION)
 
     def clock(self) -> float:
-        """A second passes at every look at the clock."""
+        """Return a time that is one second later in every call."""
         self.now += 1.0
         return self.now
 
@@ -97,7 +97,7 @@ class Invented:
         self.next_id += 1
 
     def evaluation(self, number: int, parent: int | None) -> Evaluation:
-        """Draw a result near that of the parent."""
+        """Return a random result, with a loss near the parent's."""
         draw = self.draw
         before = 4.0 if parent is None else self.losses.get(parent, 4.0)
         final = max(3.5, before + draw.gauss(0.004, 0.012)) if number else 4.0 + draw.gauss(0.0, 0.01)
@@ -152,7 +152,7 @@ def invent(folder: Path, candidates: int) -> None:
 
 
 def keep_writing(folder: Path, pause_seconds: float) -> None:
-    """Add a candidate and its result again and again, as a controller does."""
+    """Add candidates with results to the run until this process is ended."""
     with Store.open(folder) as store:
         invented = Invented(store, _next_candidate(store))
         invented.population.append(leading_candidate(leaderboard(store, top=2)) or BASELINE_ID)
@@ -166,7 +166,7 @@ def _next_candidate(store: Store) -> int:
 
 
 def fetch(url: str) -> tuple[float, int]:
-    """Return the seconds and bytes of an answer."""
+    """Return the seconds until the whole answer has arrived, and its bytes."""
     begun = time.perf_counter()
     with urllib.request.urlopen(url, timeout=60) as answer:
         size = len(answer.read())
@@ -226,8 +226,8 @@ def measure(address: str, options: argparse.Namespace, process: psutil.Process, 
             break
         time.sleep(0.05)
     print(
-        f"whole run read {time.perf_counter() - begun:.1f} s after the command started; "
-        f"slowest page meanwhile {worst:.2f} s"
+        f"the whole run has been read {time.perf_counter() - begun:.1f} s after the command started; "
+        f"slowest page until then {worst:.2f} s"
     )
     print(f"memory: {process.memory_info().rss / 2**20:.0f} MiB\n")
     print(f"{'page':<34}{'CPU ms':>7}{'median ms':>10}{'slowest':>9}{'KiB':>7}")

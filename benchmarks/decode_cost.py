@@ -3,15 +3,15 @@
     python benchmarks/decode_cost.py [PROGRAM|FILE.json ...] [--width 512] [--contexts 64 512 2048] [--batches 1 8]
                                      [--layers 4] [--pairs 20] [--write]
 
-For each program of the library, or the given ones, it shows the bytes that one block caches for each position and in
-addition for each sequence (`cache_size`, exact), and the time of one block for one new token, the last one that its
-cache has room for: as `DNABlock` and, if there is one, as the block written by hand. Runs are interleaved with the
-Transformer of the same kind in one process. The table has medians, and the median of the paired ratios with its 95%
-interval. The Transformer's own row compares it with itself: its difference from 1 is noise.
+It measures each given program, or all programs of the library. It shows the bytes that one block caches for each
+position, and those for each sequence (`cache_size`, exact). It also shows the time of one block for one new token, at
+the last position of its cache. A block is a `DNABlock` or, if there is one, the hand-written class. Its runs are
+interleaved with those of the Transformer of the same kind, in one process. The table has medians, and the median of the
+paired ratios with its 95% interval. The Transformer's own row compares it with itself: its difference from 1 is noise.
 
-A step runs several blocks in one jitted function with donated caches, so that not all parameters are in the processor's
-cache; a block's time is its share. A program tied to one length, such as PRIMER, is built for each context at that
-length.
+A step runs several blocks in one jitted function with donated caches, so that their parameters do not all fit in the
+processor's cache. The time of a block is the time of the step divided by the number of blocks. A program tied to one
+length, such as PRIMER, is built for each context at that length.
 
 `--write` writes the figures to benchmarks/results/decode_cost.txt and .json, and updates the table in docs/library.md.
 """
@@ -50,7 +50,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "library.md"
 BYTES = {"float32": 4, "bfloat16": 2}
 
 MIN_SECONDS = 0.05
-"""Shortest run; shorter steps are timed several at once."""
+"""Shortest run; a run takes several steps if one is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class CacheRow:
 
     Attributes:
         program: name of the program.
-        parameters: parameters of the block at this width; if tied to a length, at the first context.
-        per_position: cached numbers of each position.
-        fixed: cached numbers of the sequence in addition.
+        parameters: parameters of the block at this width; at the first context if the program is tied to a length.
+        per_position: cached numbers for each position.
+        fixed: cached numbers that do not depend on the number of positions.
     """
 
     program: str
@@ -76,11 +76,11 @@ class StepRow:
 
     Attributes:
         program: name of the program.
-        kind: `DNABlock`, or the class written by hand.
-        context: positions, the new one included.
+        kind: `DNABlock`, or the hand-written class.
+        context: number of positions, with the new one.
         batch: number of sequences.
         milliseconds: median time.
-        ratio: ratio to the Transformer of the same kind.
+        ratio: time relative to the Transformer's of the same kind.
     """
 
     program: str
@@ -158,7 +158,7 @@ def step_rows(programs: Mapping[str, DNA], settings: Settings) -> Iterator[StepR
 
 
 def makers(name: str, dna: DNA, settings: Settings, context: int) -> dict[str, Callable[[], Any]]:
-    """Return functions that make a program's blocks: a `DNABlock`, and the class written by hand if there is one."""
+    """Return functions that make a program's blocks: a `DNABlock`, and the hand-written class if there is one."""
     tied = {"length": context} if build_graph(dna, length_dependent=True).length_dependent else {}
     dtype = jnp.dtype(settings.dtype)
     options = tied | {"width": settings.width, "dtype": dtype, "param_dtype": dtype}
@@ -196,7 +196,7 @@ def start_decoding(name: str, make: Callable[[], Any], settings: Settings, conte
     compiled = jax.jit(decode, donate_argnums=1).lower(stacked, caches, x).compile()
     y, caches = compiled(stacked, caches, x)
     if not bool(jnp.isfinite(y).all()):
-        raise UsageError(f"{name} decodes to values that are not finite, so that its time is meaningless; leave it out")
+        raise UsageError(f"{name} decodes to values that are not finite, so its time is meaningless; leave it out")
 
     def step() -> jax.Array:
         nonlocal caches
@@ -225,13 +225,13 @@ def report(about: Mapping[str, Any], settings: Settings, caches: Sequence[CacheR
 
 
 def write(document: Mapping[str, Any], text: str, results: Path = RESULTS, page: Path = PAGE) -> None:
-    """Write the figures, and update the page's table if it shows the former figures."""
+    """Write the results, and update the page's table if it still shows the results before."""
     former = library_markdown(decode_results(results))
     results.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     results.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
     text = page.read_text(encoding="utf-8")
     if former not in text:
-        raise SystemExit(f"{page.name} does not hold the table of the former figures: paste library_markdown() by hand")
+        raise SystemExit(f"{page.name} does not have the table of the results before: insert library_markdown() there")
     page.write_text(text.replace(former, library_markdown(decode_results(results))), encoding="utf-8")
 
 
@@ -242,12 +242,12 @@ def _step_line(row: StepRow) -> str:
 
 
 def _drawn(leaf: jax.ShapeDtypeStruct, rng: np.random.Generator, scale: float = 1.0) -> jax.Array:
-    """Return random numbers, drawn by NumPy so that nothing is compiled; the time does not depend on them."""
+    """Return random numbers, drawn by NumPy so that JAX compiles nothing; the time does not depend on their values."""
     return jnp.asarray(scale * rng.standard_normal(leaf.shape, np.float32), leaf.dtype)
 
 
 def _filled(leaf: jax.ShapeDtypeStruct, context: int, rng: np.random.Generator) -> jax.Array:
-    """Return an array of the cache before the last position; the only scalar is the position."""
+    """Return an array of a cache that is full except for the last position; the only scalar is the position."""
     return _drawn(leaf, rng) if leaf.ndim else jnp.asarray(context - 1, leaf.dtype)
 
 

@@ -3,10 +3,11 @@
     python benchmarks/dispatch.py --workers 64 --trials 20000 --json
     python benchmarks/dispatch.py --workers 2 --trials 200          # brief
 
-The executor and its actors are those of a search; only the trainer is replaced. So this is what a controller can hand
-out and take back at most, without proposals and store. Requests and evaluations have their usual size: the DNA of the
-Transformer, and a learning curve of 100 points. A trial is lost if its evaluation never arrives, and doubled if it
-arrives twice. The CPU time is that of this process, which competes for cores with the workers and with Ray's daemons.
+The executor and its actors are those of a search; only the trainer is replaced. So the result is the largest number of
+trials that a controller could handle if proposals and the store took no time. Requests and evaluations have their usual
+size: the DNA of the Transformer, and a learning curve of 100 points. A trial is lost if its evaluation never arrives,
+and doubled if its evaluation arrives twice. The CPU time is that of this process, which competes for cores with the
+workers and with Ray's daemons.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from primer_search.workers.executors.ray_pool import RayExecutor
 from primer_search.workers.protocol import Evaluation, Progress, TrialRequest
 
 START_SECONDS = 900.0
-"""Longest wait until all workers are ready: on two cores, sixty-four of them take minutes."""
+"""Longest wait until all workers are ready; on two cores, the start of 64 workers takes minutes."""
 
 
 class NoTrainer:
-    """Returns an evaluation of the usual size at once."""
+    """Trainer that returns an evaluation of the usual size without training."""
 
     def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
         """Return an evaluation that names its trial."""
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trials", type=int, default=20_000, help="number of trials (default 20000)")
     add_json(parser)
     options = parser.parse_args(arguments)
-    with redirect_stdout(sys.stderr):  # Ray prints about the workers that are ended
+    with redirect_stdout(sys.stderr):  # Ray prints messages about ended workers
         result = dispatch(options.workers, options.trials)
     if options.json:
         print(json.dumps(asdict(result)))

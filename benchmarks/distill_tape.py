@@ -2,11 +2,11 @@
 
     python benchmarks/distill_tape.py search/simulation/recorded_trainings.json
 
-The tape (benchmarks/results/tape.jsonl.gz) holds programs and whole evaluations. The file in the package holds what a
-simulated training needs: losses on the way, the change from the parent (for a merge, what the sum of its parts misses),
-the price, and the seconds besides training. Gains are changed to sums of effects (`sum_of_effects`), which add up.
-Before the first evaluation, at 5% of the budget, the losses are those of the training curve. True losses are those of
-`replay_data.true_losses`, which takes off the luck of the best.
+The tape (benchmarks/results/tape.jsonl.gz) has programs and complete evaluations. The file in the package has only what
+a simulated training needs: losses during training, the change from the parent (for a merge: its gain minus the sum of
+its parts), the price, and the seconds spent outside of training. Gains are converted to sums of effects
+(`sum_of_effects`), which add up. Until the first evaluation, at 5% of the budget, losses are those of the training
+curve. True losses come from `replay_data.true_losses`, which corrects the best for luck.
 """
 
 from __future__ import annotations

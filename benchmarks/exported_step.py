@@ -1,14 +1,15 @@
-"""Compare the training speed of an exported block with the same block written by hand.
+"""Training speed of an exported block, compared with the same block written by hand.
 
     python benchmarks/exported_step.py [--size laptop|512] [--layers N] [--pairs 30] [--json FILE]
 
 It times full training steps (language model, loss, gradients, AdamW, one jitted function) of one language model with
-five versions of PRIMER_EZ with the same parameters: compiled (as in `DNABlock`), exported to a file and imported from
-it, and written by hand (`PrimerEZBlock`), the latter two in Flax NNX and in Linen. Runs are interleaved in one process.
-The table has medians, and the median of the paired ratios to the block written by hand with its 95% interval. "Same"
-means that the interval contains 1.00 or lies below 1.02. A block with other losses than the compiled one is an error.
+five versions of PRIMER_EZ that have the same parameters: compiled (as in `DNABlock`); exported to a file and imported
+from it, in Flax NNX and in Linen; and written by hand (`PrimerEZBlock`), in Flax NNX and in Linen. Runs are interleaved
+in one process. The table has medians, and the median of the paired ratios to the hand-written block with its 95%
+interval. "Same" means that the interval contains 1.00 or is below 1.02. It is an error if the losses of a block differ
+from those of the compiled one.
 
-Modules are merged with their parameters while JAX traces, so that steps of NNX and Linen are called in the same way.
+Modules get their parameters while JAX traces, so steps of NNX and Linen are called in the same way.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ LOSS_TOLERANCE = 1e-4
 """Largest relative difference of a token's loss in the first step."""
 
 MIN_SECONDS = 0.05
-"""Shortest run; shorter steps are timed several at once."""
+"""Shortest run; a run takes several steps if one is shorter."""
 
 Arrays = Mapping[str, Any]
 
@@ -67,8 +68,8 @@ class ModuleBlock:
     """Flax module as one block of a `LanguageModel`.
 
     Attributes:
-        apply: function of parameters by dotted path and the input, to the output.
-        convert: function of the compiled program's parameters, to those of the module.
+        apply: function that maps parameters (by dotted path) and the input to the output.
+        convert: function that maps the compiled program's parameters to those of the module.
     """
 
     apply: Callable[[Arrays, jax.Array], jax.Array]
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(size: Size, files: Mapping[API, Path], pairs: int) -> list[Row]:
-    """Export the program to files, and time the exported blocks, the block written by hand and the compiled program."""
+    """Export the program to files, and time the exported blocks, the hand-written blocks and the compiled program."""
     blocks = _blocks(size, files)
     compiled = compile_block(build_graph(library.get(PROGRAM, size.model.unit)), size.model.unit)
     parameters = LanguageModel(size.model, compiled).init(np.random.default_rng(0))
@@ -122,7 +123,7 @@ def measure(size: Size, files: Mapping[API, Path], pairs: int) -> list[Row]:
 
 
 def _blocks(size: Size, files: Mapping[API, Path]) -> dict[str, ModuleBlock]:
-    """Return the Flax modules by hand and exported, each pair next to each other, as they are compared."""
+    """Return the Flax modules; the hand-written one and the exported one of an API follow each other."""
     unit, width = size.model.unit, size.model.width
     blocks = {}
     for api, file in files.items():
@@ -185,7 +186,7 @@ def _row(name: str, times: Mapping[str, np.ndarray]) -> Row:
     milliseconds = 1000 * float(np.median(times[name]))
     if name.startswith("by hand"):
         return Row(name, milliseconds, None, None)
-    by_hand = f"by hand, {name.rpartition(' ')[2]}"  # of the same API; the compiled program is compared with the first
+    by_hand = f"by hand, {name.rpartition(' ')[2]}"  # of the same API; for the compiled program, the first
     others = times.get(by_hand, next(seconds for other, seconds in times.items() if other.startswith("by hand")))
     ratio = paired_ratio(times[name], others)
     return Row(name, milliseconds, ratio, ratio.low <= 1 <= ratio.high or ratio.high < SAME_BELOW)
@@ -206,7 +207,7 @@ def _table(about: Mapping[str, Any], size: Size, rows: Sequence[Row], lines: Map
             line += f" {row.ratio.median:10.3f}  {interval:16} {'yes' if row.same else 'no'}"
         table.append(line)
     counted = ", ".join(f"{count} {name}" for name, count in lines.items())
-    return [*table, f"logical lines: {counted} (by hand: all that the class uses, without imports)"]
+    return [*table, f"logical lines: {counted} (by hand: everything that the class uses, without imports)"]
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

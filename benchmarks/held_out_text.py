@@ -1,9 +1,10 @@
-"""Measure how much the held-out texts resemble the training text: number and size of documents, and repeated tokens.
+"""Similarity of the held-out texts and the training text: number and size of documents, and share of repeated tokens.
 
     python benchmarks/held_out_text.py [--config laptop] [--json]
 
-A text of few documents need not resemble the rest. A token is repeated if the pair of it and the token before it occurs
-earlier in its window of `model.length` tokens (`copying.py`); programs differ most in how well they predict these.
+A text of few documents may differ from the rest. A token is *repeated* if the token and the one before it occur as a
+pair earlier in the window of `model.length` tokens (`copying.py`). Programs differ most in how well they predict
+repeated tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from primer_search.configs.load import load
 from primer_search.workers.data.dataset import Dataset, prepare_dataset
 
 SAMPLE = 4_000
-"""Windows of a split that are read, spread evenly."""
+"""Number of windows read from a split, at equal distances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Text:
         split: `train`, `validation` or `test`.
         documents: number of documents.
         tokens: number of tokens.
-        largest: share of the largest document, by tokens.
+        largest: share of the tokens that the largest document has.
         repeated: share of repeated tokens.
         repeated_low, repeated_high: 95% interval of that share over samples of the documents (bootstrap).
     """
@@ -47,7 +48,7 @@ class Text:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Run the benchmark and print a table."""
     options = _options(arguments)
     config = load(options.config)
     text = Dataset.open(prepare_dataset(config.data, config.model.vocabulary))
@@ -84,7 +85,7 @@ def _measure(split: str, tokens: np.ndarray, separator: int, length: int) -> Tex
 
 
 def _bootstrap(shares: np.ndarray, documents: np.ndarray, draws: int = 1000) -> np.ndarray:
-    """Return the 2.5% and 97.5% quantiles of the mean share if the documents are drawn with replacement."""
+    """Return the 2.5% and 97.5% quantiles of the mean share over samples of the documents, drawn with replacement."""
     _, document = np.unique(documents, return_inverse=True)
     sums, counts = np.bincount(document, shares), np.bincount(document)
     chosen = np.random.default_rng(0).integers(len(counts), size=(draws, len(counts)))

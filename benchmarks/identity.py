@@ -5,11 +5,12 @@
 Two measurements:
 
 1. CPU milliseconds for a child: each stage of a proposal, for mutants of the Transformer at laptop size.
-2. False merges. Many mutants with distinct structure hashes are grown as in a search: each is a mutation of a library
+2. False merges. Many mutants with distinct structure hashes are made as in a search: each is a mutation of a library
    program or of an earlier mutant, valid and proved causal. A search treats mutants with the same fingerprint as the
-   same function. Here each is compared with the first of its group on new inputs and parameters, at another length and
-   unit. If they differ, a search would have lost a new function. The comparison is repeated with inputs ten times as
-   large, for information only: a clip at 30 has no effect at the usual size of inputs.
+   same function. Here, each mutant is compared with the first one of the same fingerprint on new inputs and parameters,
+   at another length and unit. If they differ, a search would have lost a new function. The comparison is repeated with
+   inputs ten times as large, for information only: a clip at 30, for example, has no effect on inputs of the usual
+   size.
 
 Differences are relative to the root mean square of the outputs at a position. The second measurement omits the
 causality test, which is most of a child's cost. Proved programs pass it (tests/primitives/test_causality_test.py).
@@ -43,7 +44,7 @@ UNIT, LENGTH, SEQUENCES = 24, 11, 3
 """Sizes of the comparison; fingerprints use unit 16 and length 6."""
 
 FALSE = 1e-5
-"""Relative difference above which a merge is false: ten steps of the fingerprint's grid."""
+"""Relative difference above which a merge is false: ten times the step to which fingerprints round."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def main() -> None:
     if arguments.quick:
         arguments.children, arguments.mutants = 100, 1000
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = "1"  # for the worker processes, which have one core each
+        os.environ[variable] = "1"  # for the worker processes, each of which uses one core
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
         stages = pool.apply(time_children, (arguments.children,))
         mutants, outcomes = grow(pool, arguments.mutants, arguments.checkpoints)
@@ -199,7 +200,7 @@ def grow_shard(shard: int, size: int, checkpoints: Path | None = None) -> tuple[
         except InvalidProgramError as error:
             outcomes[f"invalid: {error.reason}"] += 1
             continue
-        family.append(child)  # mutations without effect are parents, too, as in a search
+        family.append(child)  # mutations without effect also become parents, as in a search
         if graph.structure_hash in known:
             outcomes["known structure"] += 1
             continue

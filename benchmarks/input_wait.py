@@ -3,9 +3,10 @@
     python benchmarks/input_wait.py                       # laptop: the baseline and Primer EZ, 20 s each
     python benchmarks/input_wait.py --config gpu --set trial.batch=128 --data text:/some/text
 
-Training waits if the next batch is not ready when it is needed. On a CPU, the wait is the time the host works on the
-batch. On an accelerator, it is at most the time since the batch was requested, if the device finishes the step before
-the batch arrives. Every trial measures the same (`input_wait_share`). The goal is a share below 2%.
+Training waits if the next batch is not ready when it is needed. On a CPU, the wait is the time in which the host
+prepares the batch. On an accelerator, there is a wait if the device finishes the step before the batch arrives; it is
+at most the time since the batch was requested. Every trial measures the same share (`input_wait_share`). The goal is a
+share below 2%.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def main() -> None:
     config = load(arguments.config, arguments.set)
     if arguments.data is not None:
         config = replace(config, data=replace(config.data, source=arguments.data))
-    # A clock that does not need the time of the baseline.
+    # Use a clock that does not need the baseline's step time.
     unit = "cpu_seconds" if config.trial.unit in ("cpu_seconds", "reference_seconds") else "wall_seconds"
     config = replace(config, trial=replace(config.trial, unit=unit, budget_seconds=arguments.seconds))
     readings = measure(config, arguments.programs)

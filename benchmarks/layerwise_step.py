@@ -1,12 +1,12 @@
-"""Compare the training step that is compiled layer by layer with the whole step: compilation and step time.
+"""Compilation time and step time of the training step that is compiled layer by layer, compared with the whole step.
 
     python benchmarks/layerwise_step.py [--sizes laptop 6x128] [--programs TRANSFORMER block.json] [--pairs 9] [--json]
 
-One core, one process, alternating order. Compilation is that of the step and the evaluation: CPU seconds, the median of
-some compilations after one that is not timed. Layer by layer, it is given twice: for the first model of a worker, and
-for each further one of its shape, which shares the programs outside the block. The whole step has one copy of each
-layer, or a loop where it is more than eight. The last column is the number of steps after which the whole step has
-caught up, compilation included, for a further model.
+Both are measured on one core, in one process, in turns. Compilation is that of step and evaluation: the median CPU
+seconds of some compilations after one that is not timed. Layer by layer, there are two numbers: for the first model of
+a worker, and for each further model of the same shape, which shares the programs outside the block. The whole step has
+a copy of each layer, or a loop if there are more than eight layers. The last column is the number of steps after which
+the whole step is faster overall, with compilation, for a further model.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Row:
 
     @property
     def break_even(self) -> float:
-        """Number of steps after which the whole step has caught up; infinite if it never does."""
+        """Number of steps after which the whole step is faster, with compilation; infinite if it never is."""
         slower = self.step_layerwise - self.step_whole
         return 1000 * (self.compile_whole - self.compile_further) / slower if slower > 0 else float("inf")
 
@@ -103,7 +103,7 @@ def measure(name: str, program: str, pairs: int) -> Row:
 
 
 def _compile_in_turn(model: FlatModel, size: Size) -> tuple[StepFunctions, StepFunctions, tuple[float, float, float]]:
-    """Return the whole step, that layer by layer, and the CPU seconds of each form: whole, first, further."""
+    """Return the whole step, the step layer by layer, and CPU seconds of compilation: whole, first, further."""
     whole, compile_whole = _compile(model, size, by_layer=False)
     clear_shared_functions()
     _, compile_first = _compile(model, size, by_layer=True)

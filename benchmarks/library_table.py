@@ -25,7 +25,7 @@ PAPER_LAYERS, PAPER_LENGTH, PAPER_VOCABULARY = 6, 64, 32_768
 """The paper's language model (section 3): 6 layers, sequences of 64, an embedding of 32K tokens."""
 
 WIDTH, CONTEXT, BATCH, CACHE_BYTES = 512, 512, 1, 2
-"""Sizes the decoding columns are for: channels, positions including the new one, sequences, bytes of a bfloat16."""
+"""Sizes of the decoding columns: channels, positions including the new one, sequences, bytes of a bfloat16."""
 
 BASELINE = "TRANSFORMER"
 MEASURED_AS = "DNABlock"

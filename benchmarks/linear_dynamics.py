@@ -1,13 +1,13 @@
 """Least squares in context: one mesa layer against layers of linear and softmax attention, on linear dynamics.
 
-The claim of von Oswald et al. 2023 (arXiv 2309.05858), redone at a small size. Each sequence has a random orthogonal
-matrix W of its own, and s_{t+1} = W s_t + noise, so nothing can be memorised. A model reads (s_t, s_{t-1}) and predicts
-s_{t+1}; its loss is the squared error per component. At each position the optimum is ridge regression on the prefix,
-which needs as many positions as there are components. The inputs pair each state with the one before it, as the first
-layer of the deep models in the paper learns to do. Layers are residual, without feed forward. Each model
-trains with and without an RMS norm before each layer, at every learning rate of `--rates`; the variant with the lowest
-error on other sequences is reported. Without a norm, four layers of linear attention overflow; with one, the mesa layer
-does not see the sizes of the states.
+This repeats an experiment of von Oswald et al. 2023 (arXiv 2309.05858) at a small size. Each sequence has its own
+random orthogonal matrix W, and s_{t+1} = W s_t + noise, so nothing can be memorised. A model reads (s_t, s_{t-1}) and
+predicts s_{t+1}; its loss is the squared error per component. At each position the optimum is ridge regression on the
+prefix, which needs as many positions as there are components. The inputs pair each state with the one before it, as the
+first layer of the paper's deep models learns to do. Layers are residual, without a feed forward. Each model is trained
+with and without an RMS norm before each layer, at every learning rate of `--rates`. The variant with the lowest error
+on a separate set of sequences is reported. Without a norm, four layers of linear attention overflow; with a norm, the
+mesa layer cannot use the sizes of the states.
 
     python benchmarks/linear_dynamics.py [--steps 800] [--seeds 3] [--rates 0.01] [--json]
 """
@@ -53,12 +53,12 @@ class Setting:
 
     Attributes:
         components: components of a state.
-        length: predictions of a sequence.
+        length: number of predictions in a sequence.
         noise: standard deviation of the noise of each component.
         batch: sequences in a step.
         steps: steps of training.
         seeds: trainings of each model.
-        rate: largest learning rate, which falls along a cosine.
+        rate: initial learning rate, which falls to zero along a cosine.
         norm: whether an RMS norm comes before each layer.
         held_out: sequences that the errors are measured on.
     """
@@ -88,7 +88,8 @@ def draw_sequences(setting: Setting, count: int, rng: np.random.Generator) -> np
 def ridge_errors(setting: Setting, states: np.ndarray) -> np.ndarray:
     """Return the mean squared error of ridge regression on the prefix, by position.
 
-    The ridge is that of the best linear estimate: variance of the noise over that of an entry of W, 1 / components.
+    The ridge gives the best linear estimate: it is the variance of the noise divided by the variance of an entry of W,
+    which is 1 / components.
     """
     before, after = states[:, :-1].astype(np.float64), states[:, 1:].astype(np.float64)
     ridge = setting.noise**2 * setting.components * np.eye(setting.components)
@@ -102,7 +103,7 @@ def ridge_errors(setting: Setting, states: np.ndarray) -> np.ndarray:
 
 
 def layer_program(kind: str, setting: Setting) -> BlockFunctions:
-    """Return one residual layer of a kind, with as many channels a head as a state has components."""
+    """Return one residual layer of a kind, with one channel of a head for each component of a state."""
     texts = {
         "main": f"{'normed = norm h0' if setting.norm else ''}\n"
         f"heads = attention {'normed' if setting.norm else 'h0'} branches={HEADS}\n"
@@ -116,7 +117,7 @@ def layer_program(kind: str, setting: Setting) -> BlockFunctions:
 
 
 def errors_of_model(kind: str, layers: int, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
-    """Return the errors after training, by seed and position [seeds, length]: to choose a rate by, and to report."""
+    """Return errors after training, two arrays [seeds, length]: the first chooses a variant, the second is reported."""
     layer = layer_program(kind, setting)
 
     def init(seed: int) -> dict[str, Any]:
@@ -180,7 +181,7 @@ def _spread(values: np.ndarray) -> str:
 def compare(
     setting: Setting, models: Sequence[tuple[str, int]], rates: Sequence[float], tell: Callable[[str], None]
 ) -> dict[str, np.ndarray]:
-    """Return the errors of each model at its best rate, [seeds, length]; `tell` gets a line for each training."""
+    """Return the errors of each model in its best variant, [seeds, length]; `tell` gets a line for each training."""
     rows = {}
     for kind, layers in models:
         found: list[tuple[float, str, np.ndarray]] = []

@@ -1,12 +1,12 @@
-"""Measure how the linearity of layers changes in training, with and without a regularizer of the residual stream.
+"""Linearity of layers during training, with and without a regularizer of the residual stream.
 
     python benchmarks/linearity_in_training.py RUN CANDIDATE [--scale layers=4,unit=16] [--steps 250,500,1000,2000]
         [--regularizers none,cosine=0.1,mse=0.1] [--seeds 0,1] [--json]
 
-Razzhigaev et al. 2024 (arXiv 2405.12250) find that the score falls in pretraining, and that a cosine regularizer lowers
-it further and helps. Each row is one training of a candidate from scratch, by `train`, then `analyze` on 65,536 tokens
-of held-out text. Trainings of one seed read the same text in the same order, so a shorter one is the beginning of a
-longer one where the learning rate is constant. The weights go to a temporary folder.
+Razzhigaev et al. 2024 (arXiv 2405.12250) find that the score falls during pretraining, and that a cosine regularizer
+lowers it further and improves the model. For each row, `train` trains a candidate from scratch, and `analyze` reads
+65,536 tokens of held-out text. Trainings with the same seed read the same text in the same order. So with a constant
+learning rate, a shorter training equals the beginning of a longer one. The weights are written to a temporary folder.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Count what single mutations of the baseline become, for each mutation of the paper's set and of the live set.
+"""Outcomes of single mutations of the baseline, by type, for the paper's mutations and for those of live code.
 
     python benchmarks/mutation_shares.py [--count 1500] [--heads 8] [--json]
 
 A child is *invalid* (kinds, widths, size, causality, non-finite values), *silent* (the baseline's structure or
-function), a *repeat* of an earlier child of the same set, or *new*. For new children the page counts the kinds of
-program that they hold beyond the baseline: a live depthwise convolution, a live product or square, or merely fewer
-floating-point operations.
+function), a *repeat* of an earlier child of the same set, or *new*. New children are also counted by their difference
+from the baseline: an additional depthwise convolution, an additional product or square, or only fewer floating-point
+operations.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Command line of the benchmarks, and the description of the hardware in their results."""
+"""Command-line options that benchmarks share, and the description of the hardware in their results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def log(line: str) -> None:
 
 
 def pin_to_one_core() -> None:
-    """Make this process like a worker: on one core, if it computes on a CPU, and keeping its freed memory."""
+    """Run this process like a worker: it keeps freed memory and, if it computes on a CPU, uses one core."""
     import jax
 
     keep_freed_memory()
@@ -57,7 +57,7 @@ def pin_to_one_core() -> None:
 
 
 def pin_to_last_core() -> int | None:
-    """Pin this process to its last core, as a worker is pinned; return None if the system cannot."""
+    """Pin this process to its last core, like a worker, and return the core; None if the system cannot."""
     if not CAN_PIN:
         return None
     core = usable_cores()[-1]
@@ -66,11 +66,11 @@ def pin_to_last_core() -> int | None:
 
 
 def hardware(benchmark: str, arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the hardware and versions of a measurement, and its command.
+    """Return the command of a measurement, its hardware and versions.
 
     Args:
         benchmark: name of the benchmark's file.
-        arguments: command-line arguments; None: those of this process.
+        arguments: command-line arguments; None means those of this process.
     """
     import jax
 
@@ -87,7 +87,7 @@ def hardware(benchmark: str, arguments: Sequence[str] | None = None) -> dict[str
 
 
 def processor_name() -> str:
-    """Return the processor's name, as far as the system knows it."""
+    """Return the processor's name; where the system does not know it, the architecture."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,10 +1,10 @@
-"""Compare the confirmed programs of a run in pairs: with the baseline, and with one of them.
+"""Confirmed programs of a run, compared in pairs with the baseline and with one other program.
 
     python benchmarks/paired_confirmations.py RUN [--against PRIMER_EZ] [--json]
 
-Reads what `primer-search confirm RUN --beside ... --scale ...` trained. Differences are in bits a byte of the test text
-(negative is better), paired by random seed, at equal steps and at equal time, at every size, with 95% t intervals of
-each pair alone. The leaderboard's intervals are wider: there, all of them hold together.
+It reads the trainings of `primer-search confirm RUN --beside ... --scale ...`. Differences are in bits a byte of the
+test text (negative is better), paired by random seed, at equal steps and at equal time, at every size. Each has its own
+95% t interval. The leaderboard's intervals are wider, because they are corrected for the number of programs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Pair:
         trainings: trainings with a loss.
         bits_per_byte: mean on the test text.
         price: mean step time, relative to the baseline's; None if steps are not timed.
-        to_baseline, to_other: difference to the baseline, and to the other program.
+        to_baseline, to_other: bits a byte minus those of the baseline, and minus those of the other program.
     """
 
     size: str
@@ -48,7 +48,7 @@ class Pair:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Print a table."""
     options = _options(arguments)
     pairs = [
         pair for size, found in _retrainings(options.run).items() for pair in _compare(size, found, options.against)
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _retrainings(run: str) -> dict[str, list[Retraining]]:
-    """Return the retrainings by size, the run's own first; a repeated training is there once."""
+    """Return the retrainings by size, the run's own size first; a training that was recorded twice counts once."""
     sizes: dict[str, dict[tuple[str, int], Retraining]] = {}
     with Store.open(run, read_only=True) as store:
         for event in store.events():

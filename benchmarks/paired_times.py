@@ -1,7 +1,8 @@
 """Interleaved timing of alternatives in one process, compared in pairs, for machines with other load.
 
 A round times each alternative once, and every other round runs in reverse order, so that slow minutes affect all of
-them. On a CPU the clock is this process's CPU time, which other load disturbs least; elsewhere it is the wall clock.
+them. On a CPU, times are CPU times of this process, which other load affects least; elsewhere they are wall-clock
+times.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def run_interleaved(runs: Mapping[str, Run], rounds: int) -> dict[str, np.ndarra
 
 
 def paired_ratio(times: np.ndarray, others: np.ndarray) -> Ratio:
-    """Return the ratio of `times` to `others` of the same rounds; the interval is a bootstrap over the rounds."""
+    """Return the median ratio of `times` to `others`, round by round, with a bootstrap interval over the rounds."""
     ratios = times / others
     draws = np.random.default_rng(0).choice(ratios, size=(10_000, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
@@ -54,7 +55,7 @@ def timed_run(step: Callable[[], Any], least_seconds: float, most_steps: int = 1
 
     Args:
         step: function that takes one step and returns its arrays, which may still be computed asynchronously.
-        least_seconds: duration of a run; shorter ones would be rounded by the clock.
+        least_seconds: shortest duration of a run; the clock is too coarse for shorter ones.
         most_steps: largest number of steps in a run.
     """
 

@@ -1,4 +1,4 @@
-"""Count which mutations paid in guided searches, by the family of the op they add and by their kind.
+"""Shares of mutations that paid in guided searches, by the family of the op that they add and by their kind.
 
     python benchmarks/paying_edits.py RUN [RUN ...] [--least 0.03] [--json]
 
@@ -40,7 +40,7 @@ class Edit:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the counts."""
+    """Print the counts and shares."""
     options = _options(arguments)
     edits = [edit for run in options.runs for edit in _edits(run, options.least)]
     counts = {name: _count(edits, name) for name in ("family", "kind")}
@@ -75,7 +75,7 @@ def _edits(run: str, least: float) -> Iterator[Edit]:
 
 
 def _fitness(measured: Measurements, number: int) -> float | None:
-    """Return the mean loss of the trainings that ended, with the price of a step; None without one."""
+    """Return the mean loss of the trainings that reached their end, plus the price of a step; None without one."""
     losses = measured.losses(number)
     return fmean(losses) + measured.priced(number).mean if losses else None
 

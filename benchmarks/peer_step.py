@@ -1,15 +1,14 @@
-"""Compare training steps and their compilation with those of models that a user would write instead.
+"""Step and compilation times of training, compared with those of models that a user would write instead.
 
     python benchmarks/peer_step.py [--sizes 2x64 6x128 6x512 2x128-long] [--pairs 13] [--nanodo FOLDER] [--json FILE]
 
 It times full training steps (language model, loss, gradients, AdamW with clipped gradients, one jitted function) of the
-library's TRANSFORMER and PRIMER_EZ as the search trains them; of a decoder written with Flax NNX's own modules
-(`plain_decoder`); and of nanodo (github.com/google-deepmind/nanodo) if `--nanodo` names a checkout. The sizes, the
-batch, the data type and the optimizer are the same for all; the peers' layers are unrolled, as they are written. Rows
-with "by layer" are the step of a brief training, compiled layer by layer (`layerwise_step`), by a worker that has
-compiled another program before. Each round times every model once, in alternating order. Ratios are to the fastest
-peer: the median of paired ratios, and its 95% interval. The share of PRIMER_EZ's matrix products and convolutions,
-counted by the op table, is printed beside it.
+library's TRANSFORMER and PRIMER_EZ, as in a search; of a decoder made of Flax NNX's own modules (`plain_decoder`); and
+of nanodo (github.com/google-deepmind/nanodo) if `--nanodo` names a checkout. All have the same sizes, batch, data type
+and optimizer. The peers have a copy of each layer, not a loop. Rows with "by layer" are the step of a brief training,
+compiled layer by layer (`layerwise_step`) in a worker that has already compiled another program. Each round times every
+model once, in alternating order. Ratios are relative to the fastest peer: the median of paired ratios, and its 95%
+interval. The column FLOPs has the FLOPs of a program, counted by the op table, relative to the TRANSFORMER's.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from primer_search.workers.training.steps.optimizer import make_optimizer
 PROGRAMS = ("TRANSFORMER", "PRIMER_EZ")
 BY_LAYER = "by layer"
 MIN_SECONDS = 0.2
-"""Shortest run; shorter steps are timed several at once."""
+"""Shortest run; a run takes several steps if one is shorter."""
 
 Logits = Callable[[Any, jax.Array], jax.Array]
 """Function of parameters and tokens."""
@@ -62,7 +61,7 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model at one size: CPU seconds of compilation, and step time, each also as a ratio to the best peer's."""
+    """One model at one size: CPU seconds of compilation, and step time, each also relative to the fastest peer's."""
 
     size: str
     model: str
@@ -122,7 +121,7 @@ def measure(name: str, size: Size, pairs: int, nanodo: Path | None) -> list[Row]
 
 def _compiled(size: Size, program: str, by_layer: bool = False) -> tuple[Run, float]:
     """Return a run of the search's own training step, and the CPU seconds of its compilation."""
-    if by_layer:  # another program compiles first what they share
+    if by_layer:  # another program first compiles the shared parts
         _start(size, next(other for other in PROGRAMS if other != program), by_layer)
     started = _start(size, program, by_layer)
     return started.run, started.compile_seconds

@@ -1,4 +1,4 @@
-"""A decoder-only language model as one writes it with Flax's own modules, for comparison with compiled programs.
+"""An ordinary decoder-only language model of Flax's own modules, for comparison with compiled programs.
 
 Pre-norm blocks of causal attention and a ReLU feed forward, learned positions, tied embedding, no dropout: the model of
 the library's TRANSFORMER, without its sinusoids.

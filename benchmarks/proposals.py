@@ -1,4 +1,4 @@
-"""Children that a search proposes a second, on one core, and whether the number of stored candidates matters.
+"""Number of children that a search proposes per second on one core, also with many stored candidates.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/proposals.py [--children 20] [--blocks 7] [--stored 1000 1000000] [--json]
 
@@ -8,11 +8,11 @@ for most children and takes one of them. `all checks` is `ask` and `add` of the 
 `propose` with `structure_only`: children are compared by their canonical graphs, without the proof of causality, the
 fingerprint and the causality test; its guided mutation is `mutate_live`, without the choice among 16.
 
-Parents are TRANSFORMER, PRIMER_EZ and TRANSFORMER grown by mutations of live code. The stored candidates are synthetic:
-their hashes are random. The guided search with stored candidates has results of 60 real ones.
+Parents are TRANSFORMER, PRIMER_EZ, and the TRANSFORMER enlarged by mutations of live code. The stored candidates are
+synthetic, with random hashes. In the guided search, 60 real candidates with results are added.
 
-Times are CPU times of this process, which is pinned to one core if the system supports it. Each number is the median of
-blocks of children with fixed random seeds, with the lowest and the highest block.
+Times are CPU times of this process, which is pinned to one core if the system supports it. Children are proposed in
+blocks with fixed random seeds. Each number is the median of the blocks, with the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from primer_search.workers.protocol import Evaluation
 
 STRATEGIES: dict[str, Mutation] = {"evolution": mutate, "guided": mutate_live}
 GROWN = (60, 120)
-"""Nodes of the canonical graph of the grown parents."""
+"""Numbers of nodes in the canonical graphs of the enlarged parents."""
 
 RESULTS = 60
-"""Candidates with a result in the guided search with stored candidates."""
+"""Number of candidates with a result in the guided search with stored candidates."""
 
 Measure = Callable[[int, int], None]
-"""Proposes a number of children, given the number of the block."""
+"""Function that proposes children, given the number of the block and the number of children."""
 
 
 def main() -> None:
@@ -157,7 +157,7 @@ def _stored_row(count: int, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _with_stored(strategy: str, count: int) -> SearchStrategy:
-    """Return a search with `count` candidates, most of them synthetic; of the guided search, 60 have a result."""
+    """Return a search with `count` candidates, most of them synthetic; in a guided search, 60 have a result."""
     config = _config(strategy)
     dna = config.model.library_program("TRANSFORMER")
     search = make_strategy(config, 0, dna)
@@ -192,7 +192,7 @@ def _config(strategy: str) -> RunConfig:
 
 def _speeds(measure: Measure, arguments: argparse.Namespace) -> dict[str, float]:
     """Return the children a CPU second: median, lowest and highest of the blocks."""
-    measure(arguments.blocks, 3)  # the first children import and compile
+    measure(arguments.blocks, 3)  # the first children are slower: modules are imported and functions compiled
     speeds = []
     for block in range(arguments.blocks):
         start = time.process_time()

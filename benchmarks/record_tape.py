@@ -2,17 +2,17 @@
 
     python benchmarks/record_tape.py TAPE.jsonl --heads 8,4,2,1            the baseline and PRIMER_EZ by number of heads
     python benchmarks/record_tape.py TAPE.jsonl --rates 5e-3,1e-2          the same by learning rate
-    python benchmarks/record_tape.py TAPE.jsonl --children 300             children of an evolution that stops none
-    python benchmarks/record_tape.py TAPE.jsonl --repeats 60               a second seed for the best 60
+    python benchmarks/record_tape.py TAPE.jsonl --children 300             children of a search that stops none of them
+    python benchmarks/record_tape.py TAPE.jsonl --repeats 60               the best 60 once more, with another seed
     python benchmarks/record_tape.py TAPE.jsonl --prices                   steps timed again, on a quiet machine
 
-Every training takes the same number of steps at the `laptop` preset, past the budget by a tenth, and is evaluated on
-the way. Its step is timed in turns with the baseline's. So any rule that stops trainings early, prices steps, or picks
+Every training takes the same number of steps at the `laptop` preset, 1.1 times the budget, and is evaluated several
+times. Its step is timed in turns with the baseline's. So any rule that stops trainings early, prices steps, or chooses
 parents can be replayed on the tape without training (benchmarks/replay_tape.py).
 
 Children come from mutations of live code, the paper's mutations, and merges, in fixed shares; half of the parents are
-the baseline, and half are drawn from the best quarter so far. The file is extended: run the command again to continue,
-or run two at once with different `--seed`.
+the baseline, and half are drawn from the best quarter so far. New lines are added to the file: run the command again to
+continue, or run two commands at once with different `--seed`.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ from primer_search.workers.training.relative_timer import ReferenceStep
 from primer_search.workers.training.trial import CandidateTrainer
 
 POINTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.7, 1.0)
-"""Shares of the budget at which a training is evaluated, besides its end at 1.1."""
+"""Shares of the budget at which a training is evaluated, in addition to its end at 1.1."""
 
 SHARES = {"live": 0.45, "paper": 0.35, "merge": 0.2}
-"""Share of children by origin; a merge needs 20 trained children, and is a live mutation before."""
+"""Share of children by origin; merges need 20 trained children, and until then live mutations replace them."""
 
 PRICE_SLOPE = 0.4
-"""Nats by which the loss falls when steps grow by a factor e: what a step that is cheaper by that factor is worth."""
+"""Nats by which the loss falls if the number of steps grows by a factor e; the price of a step of e times the time."""
 
 ROUNDS = 15
-"""Timings of a child and of the baseline in turns, `ROUND_SECONDS` each."""
+"""Number of timings of a child and of the baseline, in turns, each of `ROUND_SECONDS`."""
 
 ROUND_SECONDS = 0.08
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the tape: a program, where it is from, and the result of one training.
+    """One line of the tape: a program, its origin, and the result of one training.
 
     Attributes:
-        kind: `library`, `live`, `paper`, `merge`; `repeat`, another training of an earlier entry; or `price`, another
-            timing of it, which has no training.
+        kind: origin (`library`, `live`, `paper` or `merge`); `repeat`: another training of an earlier entry; `price`:
+            another timing of an earlier entry, without a training.
         name: id of the program in the tape; repeats share it.
         parents: names of the parents.
         mutations: descriptions of the edits.
@@ -97,16 +97,16 @@ class Entry:
 
 
 def main() -> None:
-    """Record what the command line asks for."""
+    """Record the trainings that the options ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tape", type=Path, help="file of JSON lines, extended")
+    parser.add_argument("tape", type=Path, help="file of JSON lines; new lines are added")
     parser.add_argument("--heads", default="", help="numbers of heads of the baseline and PRIMER_EZ, with commas")
     parser.add_argument("--rates", default="", help="learning rates of the baseline and PRIMER_EZ, with commas")
     parser.add_argument("--trainings", type=int, default=4, help="trainings of each with --heads, --rates (default 4)")
     parser.add_argument("--children", type=int, default=0, help="children to record, in the whole file")
     parser.add_argument("--repeats", type=int, default=0, help="best children to train once more")
     parser.add_argument("--prices", action="store_true", help="time the steps of all children once more")
-    parser.add_argument("--baseline-heads", type=int, default=8, help="heads of the baseline that evolves (default 8)")
+    parser.add_argument("--baseline-heads", type=int, default=8, help="heads of the children's baseline (default 8)")
     parser.add_argument("--steps", type=int, default=1000, help="budget in optimizer steps (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the proposals (default 0)")
     arguments = parser.parse_args()
@@ -123,7 +123,7 @@ def main() -> None:
 
 
 class Recorder:
-    """Trains programs and appends the results to the tape."""
+    """Recorder: it trains programs and appends the results to the tape."""
 
     def __init__(self, tape: Path, steps: int, heads: int, seed: int):
         config = load("laptop")
@@ -145,7 +145,7 @@ class Recorder:
         self.rng = np.random.default_rng((seed, int(time.time())))
 
     def entries(self) -> list[Entry]:
-        """Return the tape so far, with the lines of other processes."""
+        """Return all lines of the tape, with those of other processes."""
         if not self.tape.exists():
             return []
         return [Entry(**json.loads(line)) for line in self.tape.read_text().splitlines()]
@@ -159,7 +159,7 @@ class Recorder:
         self._record_library([(f"@{rate:g}", heads, rate) for rate in rates], trainings)
 
     def _record_library(self, variants: Sequence[tuple[str, int, float | None]], trainings: int) -> None:
-        """Train both programs in each variant: the end of its label, number of heads, and learning rate."""
+        """Train both programs in each variant (suffix of the label, number of heads, learning rate)."""
         for training in range(trainings):
             for name in ("TRANSFORMER", "PRIMER_EZ"):
                 for ending, heads, rate in variants:
@@ -169,7 +169,7 @@ class Recorder:
                         self.train("library", label, (), (), dna, rate)
 
     def record_children(self, count: int) -> None:
-        """Propose and train children until the tape holds `count`."""
+        """Propose and train children until the tape has `count` of them."""
         while True:
             entries = [entry for entry in self.entries() if entry.kind in SHARES]
             if len(entries) >= count:
@@ -178,7 +178,7 @@ class Recorder:
             self.train(kind, f"{self.seed}-{len(entries)}-{int(time.time())}", parents, mutations, dna_to_json(dna))
 
     def record_repeats(self, count: int) -> None:
-        """Train the best children once more, the best first, unless they are repeated already."""
+        """Train the best `count` children once more, the best first, except those that were already repeated."""
         children = (entry for entry in self.entries() if entry.kind in SHARES)
         for entry in sorted(children, key=lambda entry: entry.fitness)[:count]:
             if entry.name not in {each.name for each in self.entries() if each.kind == "repeat"}:
@@ -200,7 +200,7 @@ class Recorder:
             jax.clear_caches()
 
     def propose(self, entries: Sequence[Entry]) -> tuple[str, tuple[str, ...], tuple[str, ...], DNA]:
-        """Return kind, parents, edits and program of a valid child that the tape does not hold."""
+        """Return kind, parents, edits and program of a valid child that is not on the tape."""
         for entry in entries:
             if entry.name not in self.read:
                 self.read.add(entry.name)
@@ -232,7 +232,7 @@ class Recorder:
     def _merged(
         self, best: Sequence[Entry], entries: Sequence[Entry]
     ) -> tuple[tuple[str, ...], tuple[str, ...], DNA] | None:
-        """Return a merge of two of the best, if a program with exactly the edits they share exists."""
+        """Return a merge of two of the best, if there is a program with exactly the edits that both have."""
         one, other = (best[int(place)] for place in self.rng.choice(len(best), size=2, replace=False))
         edits = edit_sets(entries)
         shared = edits[one.name] & edits[other.name]
@@ -280,7 +280,7 @@ def _step_seconds(step: ReferenceStep) -> float:
 
 
 def edit_sets(entries: Sequence[Entry]) -> dict[str, frozenset[str]]:
-    """Return the edits of each child: those of its parents, and its own (named by the child) unless it is a merge."""
+    """Return the edits of each child: those of its parents and, unless it is a merge, its own, named by the child."""
     edits: dict[str, frozenset[str]] = {}
     for entry in entries:
         own = frozenset() if entry.kind == "merge" else frozenset({entry.name})

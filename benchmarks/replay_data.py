@@ -1,7 +1,6 @@
-"""The tape as arrays: losses on the way, final losses, seconds, prices and parents of all children.
+"""The tape as arrays: losses during and at the end of trainings, seconds, prices and parents of all children.
 
-The final loss is that at the budget, the last of `record_tape.POINTS`; trainings on the tape continue past it by a
-tenth.
+The final loss is the loss at the budget, the last of `record_tape.POINTS`. Trainings on the tape are longer by a tenth.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from primer_search.benchmarks.record_tape import POINTS, SHARES, Entry, edit_set
 __all__ = ["NOISE_SD", "Children", "children_of", "parts_of_merges", "read_entries", "true_losses"]
 
 NOISE_SD = 0.016
-"""Standard deviation of a final loss between random seeds, in nats, that replays add and shrinkage takes off."""
+"""Standard deviation of a final loss between random seeds, in nats; replays add it, and `true_losses` removes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +28,14 @@ class Children:
     Attributes:
         names: ids in the tape.
         kinds: `live`, `paper` or `merge`.
-        parents: place of the first parent; -1 for the baseline.
-        losses: [child, point] losses in nats at the shares `POINTS` of the budget; NaN from a failure on.
+        parents: index of the first parent; -1 for the baseline.
+        losses: [child, point] losses in nats at the shares `POINTS` of the budget; NaN after a failure.
         training: [child, point] mean training losses in nats over the last quarter of the steps before each point.
-        compile_seconds: seconds of compilation, and
-        train_seconds: of training to the budget, or to the failure.
+        compile_seconds: seconds of compilation.
+        train_seconds: seconds of training to the budget, or to the failure.
         counts: [child, 3] operation counts of the step.
-        prices: relative step times, by the entries of kind `price` where there are any; NaN where there is none.
-        baseline: median loss of the baseline's trainings; of the children if the tape has none.
+        prices: relative step times, from entries of kind `price` if the tape has any; NaN without a timing.
+        baseline: median loss of the baseline's trainings, or of the children if the tape has no training of it.
     """
 
     names: tuple[str, ...]
@@ -75,7 +74,7 @@ def children_of(entries: Sequence[Entry], baseline: str) -> Children:
 
     Args:
         entries: lines of the tape.
-        baseline: name of the library's program that is the root of the children, as `TRANSFORMER/2`.
+        baseline: name of the library program from which all children descend, such as `TRANSFORMER/2`.
     """
     children = [entry for entry in entries if entry.kind in SHARES]
     places = {entry.name: place for place, entry in enumerate(children)}
@@ -99,10 +98,10 @@ def children_of(entries: Sequence[Entry], baseline: str) -> Children:
 
 
 def true_losses(finals: np.ndarray, noise_sd: float) -> np.ndarray:
-    """Return posterior means of final losses: those of the better half shrunk towards the median.
+    """Return posterior means of final losses: losses of the better half are shrunk towards the median.
 
-    The bad half has a long tail, which says nothing about the spread of the good, so the spread of true losses is
-    taken from the better half: the mean square of its distance to the median, less the noise.
+    The worse half has a long tail, which says nothing about the spread of the better half. So the variance of true
+    losses is that of the better half: the mean square of its distances to the median, minus the noise's variance.
     """
     centre = np.nanmedian(finals)
     better = finals < centre
@@ -114,7 +113,7 @@ def true_losses(finals: np.ndarray, noise_sd: float) -> np.ndarray:
 def parts_of_merges(
     entries: Sequence[Entry], values: Mapping[str, np.ndarray], baseline: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return what the merges would have if values of their parts added up, where the shared edits were trained, too.
+    """Return the values of merges if the values of their parts added up; only merges whose shared edits were trained.
 
     Args:
         entries: children of the tape.
@@ -140,14 +139,14 @@ def _baseline(finals: Sequence[float]) -> float:
 
 
 def _losses(entry: Entry) -> list[float]:
-    """Return the losses at all points; NaN where the training did not get."""
+    """Return the losses at all points; NaN at points that the training did not reach."""
     losses = entry.evaluation["hurdle_losses"][: len(POINTS)]
     failed = entry.evaluation["outcome"] != "ok"
     return [*losses, *[np.nan] * (len(POINTS) - len(losses))][: len(POINTS) - failed] + [np.nan] * failed
 
 
 def _training_losses(entry: Entry) -> list[float]:
-    """Return the mean training losses before all points; NaN where the training did not get."""
+    """Return the mean training losses before all points; NaN at points that the training did not reach."""
     curve, reached = entry.evaluation["curve"], len(entry.evaluation["hurdle_losses"])
     steps = entry.evaluation["hurdle_steps"][: min(reached, len(POINTS))]
     windows = [[loss for _, step, loss in curve if 0.75 * end < step <= end] for end in steps]

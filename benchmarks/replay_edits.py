@@ -1,4 +1,4 @@
-"""Which mutations of the tape pay: by origin, kind of edit, and what they add."""
+"""Shares of the tape's mutations that pay, by origin, kind of edit and added ops."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class EditRow:
     """Mutations of one kind.
 
     Attributes:
-        mutations: which.
-        children: their number on the tape.
-        in_steps, in_time, in_both: those that are better than their parent by `PAYING_GAIN` or more at equal steps, at
-            equal time, and in both views.
+        mutations: kind of mutations.
+        children: number of their children on the tape.
+        in_steps, in_time, in_both: children that are better than their parent by `PAYING_GAIN` or more at equal steps,
+            at equal time, and in both views.
         best: largest gain over the parent in the worse view, in nats.
     """
 
@@ -39,7 +39,7 @@ class EditRow:
 
 
 def edit_rows(entries: Sequence[Entry], children: Children) -> list[EditRow]:
-    """Return the mutations by kind. Losses are shrunk as in `true_losses`; failures gain nothing."""
+    """Return a row for each kind of mutations. Losses are shrunk as in `true_losses`; failures have no gain."""
     tape = [entry for entry in entries if entry.kind in SHARES]
     losses = true_losses(children.finals, NOISE_SD)
     prices = PRICE_SLOPE * np.log(np.where(np.isfinite(children.prices), children.prices, 1.0))

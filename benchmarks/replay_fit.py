@@ -1,7 +1,7 @@
 """The predictor of final losses (`search/guided/extrapolation.py`), fitted for all replays at once.
 
-A replay fits the predictor again as its trainings finish. Two hundred replays take turns child by child, so their fits
-are one computation over arrays [replay, training]. A test says that it agrees with the search's own predictor.
+A replay fits the predictor again when trainings have finished. All replays (200 by default) advance together, child by
+child, so their fits are one computation over arrays [replay, training]. A test compares it with the search's predictor.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ ROUNDS = 10
 
 @dataclass(frozen=True, slots=True)
 class BatchFit:
-    """Models of one point, one for each replay: `final = offset + weights . (value, slope)`.
+    """Models of one point of the training, one for each replay: `final = offset + weights . (value, slope)`.
 
     Attributes:
         offsets: [replay] constants.
         weights: [replay, 2] weights of value and slope.
-        sds: [replay] standard deviations of the prediction for a training of average losses.
+        sds: [replay] standard deviations of the prediction for a training with average losses.
     """
 
     offsets: np.ndarray
@@ -43,7 +43,7 @@ def fit_batch(features: np.ndarray, finals: np.ndarray, known: np.ndarray, freed
         features: [replay, training, 2] values and slopes.
         finals: [replay, training] final losses.
         known: mask of the trainings that finished.
-        freedom: degrees of freedom of the noise's t distribution, so that outliers count less; infinite for normal
+        freedom: degrees of freedom of the noise's t distribution, in which outliers count less; infinite for normal
             noise.
     """
     values, slopes = (np.where(known, features[..., place], 0.0) for place in (0, 1))
@@ -70,7 +70,7 @@ def _mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _coefficients(
     weights: np.ndarray, x: np.ndarray, y: np.ndarray, r: np.ndarray, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the posterior means of both coefficients: two equations for each replay, solved by Cramer's rule."""
+    """Return the posterior means of both weights: two equations for each replay, solved by Cramer's rule."""
     precision = noise / COEFFICIENT_SD**2
     xw, yw = weights * x, weights * y
     xx, xy, yy = (xw * x).sum(axis=1) + precision, (xw * y).sum(axis=1), (yw * y).sum(axis=1) + precision

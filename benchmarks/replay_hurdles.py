@@ -1,9 +1,9 @@
 """Replay of rules that stop trainings early, at equal core-seconds.
 
-A replay draws children from a bootstrap sample of the tape, in the same order for every rule, and trains each as far
-as the rule allows. A training costs its compilation and the share of its training that it reached. When the
-core-seconds are spent, the replay names the child with the best final loss. That loss has fresh noise in every replay,
-and the named child is judged by its true loss, so that luck is not counted as a gain.
+A replay draws children from a bootstrap sample of the tape, in the same order for every rule, and trains each as far as
+the rule allows. A training costs its compilation, and its training time up to the point where it stopped. When the
+core-seconds are spent, the replay names the child with the best final loss. Final losses have new noise in every
+replay, and the named child is judged by its true loss, so luck does not count as a gain.
 
 All replays advance together, child by child.
 """
@@ -24,19 +24,19 @@ from primer_search.search.guided.linear_model import OUTLIERS
 __all__ = ["RULES", "TODAY", "Comparison", "Draws", "History", "Replays", "Rule", "compare", "draw", "replay"]
 
 EARLIER = {0.2: 0.1, 0.35: 0.2, 0.5: 0.35, 0.7: 0.5}
-"""Point from which the slope at a point is taken."""
+"""Earlier point that gives the slope at a point."""
 
 MINIMUM = {"median": 10, "quarter": 6, "parent": 6}
-"""Children before the first stop, by target: losses at the hurdle, or finished trainings."""
+"""Number of children before the first stop, by target: losses at the hurdle, or finished trainings."""
 
 WINDOW = 100
-"""Latest losses at a hurdle whose median is today's threshold."""
+"""Number of latest losses at a hurdle; their median is today's threshold."""
 
 UNSTOPPED_SHARE = 1 / 15
-"""Share of children that extrapolating rules never stop."""
+"""Share of children that rules with predictions never stop."""
 
 FRESH = 40
-"""Children up to which models are fitted for every child; later for every fourth, to save time."""
+"""Number of children up to which models are fitted for every child; afterwards for every fourth, to save time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Rule:
 
     Attributes:
         stops: shares of the budget at which a training may stop.
-        target: `median`: the loss must be below the median of the latest, as today. `quarter` and `parent`: the final
-            loss must have a chance to reach the best quarter so far, or the parent.
+        target: `median`: the loss must be below the median of the latest losses, as today. `quarter`, `parent`: the
+            predicted final loss must have a chance to reach the best quarter so far, or the parent's loss.
         freedom: degrees of freedom of the noise of predicted final losses; infinite for normal noise.
         chances: a training stops if its chance to reach the target is lower; one number for each stop.
     """
@@ -58,7 +58,7 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """The rule in a few words."""
+        """Short description of the rule."""
         if not self.stops:
             return "none"
         at = ", ".join(f"{stop:g}" for stop in self.stops)
@@ -70,7 +70,7 @@ class Rule:
 
 
 TODAY = Rule((0.35,), "median")
-"""Today's rule with one hurdle, at the point of the tape next to its position (a third of the budget)."""
+"""Today's rule with one hurdle, at the tape's point that is nearest to its position (a third of the budget)."""
 
 RULES = (
     Rule(),
@@ -105,10 +105,10 @@ class Replays:
 
     Attributes:
         true_loss: true loss of the named child, in nats.
-        seen: children trained, stopped or not.
-        stopped: children stopped.
-        good: good children seen; good: true loss in the best tenth of the tape.
-        good_stopped: good children stopped.
+        seen: number of children trained, stopped or not.
+        stopped: number of children stopped.
+        good: number of good children trained, stopped or not: true loss in the best tenth of the tape.
+        good_stopped: number of good children stopped.
     """
 
     true_loss: np.ndarray
@@ -123,15 +123,15 @@ class Comparison:
     """A rule compared with today's.
 
     Attributes:
-        rule: what the rule does.
+        rule: description of the rule.
         gain: mean true gain of the named child over the baseline, in nats.
         better, worse: shares of replays that name a child truly better, or worse, than that named by today's rule.
-        seen: children trained in a replay.
-        stopped: share of them stopped.
+        seen: mean number of children trained in a replay.
+        stopped: share of these children that were stopped.
         good_stopped: share of the good children that were stopped.
-        good_finished: good children trained to the end in a replay.
-        more_good: mean difference of this number to today's rule, and
-        more_good_sd: its standard deviation between replays, which is its standard error between tapes.
+        good_finished: mean number of good children trained to the end in a replay.
+        more_good: `good_finished` minus that of today's rule.
+        more_good_sd: standard deviation of `more_good` between replays, which is its standard error between tapes.
     """
 
     rule: str
@@ -149,7 +149,7 @@ class Comparison:
 def draw(children: Children, replays: int, most: int, seed: int) -> Draws:
     """Draw children with replacement, and the noise of their final losses.
 
-    Each replay has a bootstrap sample of the tape, so results vary as they would between tapes.
+    Each replay has a bootstrap sample of the tape, so the spread of results is that between different tapes.
     """
     rng, size, count = np.random.default_rng(seed), (replays, most), len(children.names)
     samples = rng.integers(count, size=(replays, count))
@@ -202,7 +202,7 @@ class History:
     """Results that the replays saw so far, as arrays [replay, child].
 
     Attributes:
-        finals: final losses, with noise; infinite for failures; predicted for children that were stopped.
+        finals: final losses, with noise; predicted losses for stopped children; infinite for failures.
         known: whether the training finished.
     """
 
@@ -267,5 +267,5 @@ class History:
 
 
 def _quantile(chance: float) -> float:
-    """Return the standard deviations by which a normal mean lies above a value that is reached with a chance."""
+    """Return the distance of a normal mean above a value that is reached with this chance, in standard deviations."""
     return -NormalDist().inv_cdf(chance)

@@ -1,7 +1,7 @@
-"""Replay of searches that name the ten best programs of the tape: how well they name, and what they train for it.
+"""Replay of searches that name the ten best programs of the tape: quality of the names, and trainings that it takes.
 
-In every replay the children of a sample of the tape come in a random order, and their true losses are drawn from the
-posterior of the tape. All searches meet the same order, the same true losses and the same noise of each training.
+In every replay, the children of a sample of the tape come in a random order, and their true losses are drawn from the
+posterior of the tape. All searches have the same order, the same true losses and the same noise of each training.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = [
 ]
 
 NAMED = 10
-"""Programs that a search names."""
+"""Number of programs that a search names."""
 
 MOST_TRAININGS = 32
-"""Trainings of one program in a replay, at most."""
+"""Largest number of trainings of one program in a replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Trainings:
 
     Attributes:
         children: the tape.
-        places: place of the program on the tape.
+        places: index of the program on the tape.
         true: true losses; infinite for failures.
         losses: [replay, program, training] losses at the budget.
         unstopped: programs that hurdles never stop.
@@ -52,13 +52,13 @@ class Trainings:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """Programs that a search named, and what it trained.
+    """Programs that a search named, and its trainings.
 
     Attributes:
-        overlap: [replay] named programs that are among the truly best.
+        overlap: [replay] number of named programs that are among the truly best.
         true_loss: [replay] mean true loss of the named programs, in nats.
-        reached: [replay, program] share of its first training that a program reached; 0 without one.
-        repeats: [replay, program] trainings after the first.
+        reached: [replay, program] share of its first training that a program reached; 0 without a training.
+        repeats: [replay, program] number of trainings after the first.
     """
 
     overlap: np.ndarray
@@ -72,7 +72,7 @@ def draw_trainings(children: Children, sample: np.ndarray, replays: int, rng: np
 
     Args:
         children: the tape.
-        sample: places of the children that exist in these replays, also repeated.
+        sample: indices of the children that exist in these replays; an index may occur several times.
         replays: number of replays.
         rng: source of the draws.
     """
@@ -85,11 +85,11 @@ def draw_trainings(children: Children, sample: np.ndarray, replays: int, rng: np
 
 
 def name_naively(trainings: Trainings, effort: float) -> Naming:
-    """Train every program in full, and name those with the best mean loss.
+    """Train every program to the end, and name those with the best mean loss.
 
     Args:
-        trainings: chance of the replays.
-        effort: trainings of each program, a whole number; below 1: share of the programs that are trained at all.
+        trainings: random draws of the replays.
+        effort: number of trainings of each program; below 1: share of the programs that are trained at all.
     """
     count = max(1, round(effort))
     believed = trainings.losses[..., :count].mean(axis=-1)
@@ -112,15 +112,15 @@ def reached_shares(trainings: Trainings, rule: Rule) -> np.ndarray:
 def name_with_repeats(
     trainings: Trainings, reached: np.ndarray, leader_trainings: int = 1, close_pairs: int = 0
 ) -> Naming:
-    """Train some of the programs that finished again, and name those with the best posterior mean.
+    """Train some of the finished programs again, and name those with the best posterior mean.
 
     Args:
-        trainings: chance of the replays.
+        trainings: random draws of the replays.
         reached: result of `reached_shares`.
-        leader_trainings: trainings that the search wants of each named program: a program among the best with fewer
-            is trained again, until all have them.
-        close_pairs: then so often, the two programs whose order is least certain are trained again: the named one whose
-            loss may be highest, and the other one whose loss may be lowest, each by one standard deviation (LUCB:
+        leader_trainings: number of trainings that each named program must have; programs among the best are trained
+            again until all have them.
+        close_pairs: number of pairs that are trained again afterwards. A pair is the named program with the highest
+            mean plus standard deviation, and the other program with the lowest mean minus standard deviation (LUCB:
             Kalyanakrishnan et al. 2012, "PAC subset selection in stochastic multi-armed bandits").
     """
     beliefs = _Beliefs(trainings.losses, (reached == 1.0) & np.isfinite(trainings.true))
@@ -164,7 +164,7 @@ class _Beliefs:
         return mask
 
     def train_close_pair(self) -> None:
-        """Train the named program and the other one whose order is least certain."""
+        """Train the named program and the other program whose order is least certain."""
         believed, sds = self.normal()
         named, open_ = self.best(), self.finished & (self.counts < MOST_TRAININGS)
         for among, scores in ((named & open_, -believed - sds), (~named & open_, believed - sds)):
@@ -174,9 +174,9 @@ class _Beliefs:
 
 
 def _posterior(finals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and standard deviations of the true losses; the worse half counts as known.
+    """Return means and standard deviations of the true losses; losses of the worse half are taken as exact.
 
-    The deviation follows from the shrinkage of `true_losses`, which is the same share for the whole better half.
+    The deviation follows from the shrinkage of `true_losses`, which is the same for the whole better half.
     """
     means, centre = true_losses(finals, NOISE_SD), np.nanmedian(finals)
     better = finals < centre
@@ -185,7 +185,7 @@ def _posterior(finals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _best(losses: np.ndarray) -> np.ndarray:
-    """Return the places of the lowest losses, [replay, NAMED]."""
+    """Return the indices of the lowest losses, [replay, NAMED]."""
     return np.argpartition(losses, NAMED, axis=1)[:, :NAMED]
 
 

@@ -43,7 +43,7 @@ class SeedNoise:
         source: `repeat` or `library`.
         programs: programs with at least two trainings.
         sd: pooled standard deviation in nats.
-        drift: mean of later trainings minus the first. It is positive where programs are repeated because their first
+        drift: mean of later trainings minus the first. It is positive if programs are repeated because their first
             training was good.
     """
 

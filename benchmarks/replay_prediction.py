@@ -1,4 +1,4 @@
-"""Prediction of the final loss from losses on the way: rank correlation, error, and calibration of the intervals."""
+"""Prediction of the final loss from earlier losses: rank correlation, error, and calibration of the intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from primer_search.search.guided.extrapolation import LossPredictor
 __all__ = ["Prediction", "kendall", "leave_one_out", "prediction_rows"]
 
 QUANTILE = 1.2816
-"""Standard deviations below the mean of a normal distribution's 10% quantile."""
+"""Distance of a normal distribution's 10% quantile below its mean, in standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Prediction:
 
     Attributes:
         share: share of the budget at the point.
-        features: `value`, or `value and slope`; or the same of training losses instead of validation losses.
+        features: `value`, or `value and slope`, of the validation loss; or the same of the training loss.
         children: `all`, or `better half` by the final loss.
         tau: Kendall's rank correlation of prediction and final loss.
         error: root mean square error in nats, leave one out.

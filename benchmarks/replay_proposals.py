@@ -1,8 +1,8 @@
-"""Number of mutations that the tape's search draws for each new program: its proposals, drawn once more.
+"""Number of mutations that the tape's search draws for each new program; the proposals are drawn once more.
 
 For each child of the tape, mutations of its recorded parent are drawn until one is new, by structure and by function,
-among the children that were on the tape by then. The child itself then takes the place of what was found, so the later
-proposals meet the same known programs as the recording did.
+compared with the earlier children of the tape. Then the recorded child is added to the known programs instead of the
+drawn one, so later proposals have the same known programs as in the recording.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MUTATIONS: Mapping[str, Mapping[str, Mutation]] = {
 """Mutations by kind of child."""
 
 MOST_DRAWS = 200
-"""Mutations after which a child counts as found."""
+"""Largest number of mutations drawn for a child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class ProposalCounts:
 
     Attributes:
         invalid: programs that no search can train, or that read the future.
-        equal: valid programs that equal the baseline or a child before, by structure or by function.
+        equal: valid programs that equal the baseline or an earlier child, by structure or by function.
         seconds: CPU seconds of the checks.
     """
 
@@ -51,7 +51,7 @@ class ProposalCounts:
 
     @property
     def valid(self) -> np.ndarray:
-        """Valid programs until one is new, the new one included."""
+        """Number of valid programs up to and with the new one."""
         return self.equal + 1
 
 

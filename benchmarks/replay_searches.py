@@ -3,10 +3,10 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/replay_searches.py [--budget 10m 1h] [--replays 40] [--json]
     python benchmarks/replay_searches.py --vary MAX_TRAININGS=2 --vary "EFFECT_SD=0.1; INTERACTION_SD=0.05"
 
-Both are the real strategies with the real controller (`primer-search simulate`), at `laptop` with two workers: they
-mutate programs, check them, stop trainings, train again and rank. Only the trainings are drawn from the tape: effects
-of the paper's mutations from its mutations on the tape, those of the guided search from live mutations. Each replay has
-its own bootstrap sample of the tape's children, the same for both.
+Both use the real strategies and the real controller (`primer-search simulate`), at `laptop` with two workers: they
+mutate programs, check them, stop trainings, train again and rank. Only the trainings are drawn from the tape. The
+paper's algorithm gets the effects of the paper's mutations on the tape, and the guided search those of live mutations.
+Each replay has its own bootstrap sample of the tape's children, which is the same for both.
 
 A search is judged by the true gain of the program that it ranks first, at equal steps, at equal time (the view of the
 paper), and in the worse of both. A mutation pays if it is truly 0.03 nats better than its parent; it counts if it was
@@ -55,9 +55,9 @@ class Search:
     """A search to replay.
 
     Attributes:
-        name: what it is.
+        name: description.
         settings: settings that differ from `laptop`.
-        constants: constants of the modules of search/guided that differ.
+        constants: changed constants of the modules in search/guided.
     """
 
     name: str
@@ -82,21 +82,21 @@ class SearchRow:
 
     Attributes:
         budget: time of the search, with two workers.
-        search: its name.
-        trained: mutations trained, to the end or not.
-        paying_an_hour: mutations that pay in both views and were trained to the end, an hour of a core.
-        paying_in_time: the same at equal time alone, an hour of a core.
-        factor, low, high: `paying_in_time` over that of the first search, infinite if that has none, with the 95%
-            interval of the replays.
-        gain: mean true gain of the named program in the worse view, in nats, and
-        error: its standard error.
+        search: name of the search.
+        trained: number of mutations trained, to the end or not.
+        paying_an_hour: number of mutations per hour of a core that pay in both views and were trained to the end.
+        paying_in_time: the same for mutations that pay at equal time alone.
+        factor, low, high: `paying_in_time` relative to that of the first search, with the 95% interval of the replays;
+            infinite if the first search has none.
+        gain: mean true gain of the named program in the worse view, in nats.
+        error: standard error of `gain`.
         best: mean of the largest gain among the programs that the search trained to the end.
         steps_gain, time_gain: mean true gain at equal steps and at equal time.
-        better: share of replays in which its named program is truly better than that of the first search, in the worse
+        better: share of replays in which the named program is truly better than that of the first search, in the worse
             view.
         better_in_time: the same at equal time, the paper's view.
-        more: mean difference of the gain to the second search, replay by replay, and
-        more_error: its standard error.
+        more: mean of the gain minus the second search's, replay by replay.
+        more_error: standard error of `more`.
     """
 
     budget: str
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def replay(search: Search, seconds: float, seed: int) -> FoundProgram:
-    """Simulate one search on a bootstrap sample of the tape; return what it found."""
+    """Simulate one search on a bootstrap sample of the tape; return the program that it found."""
     config = load("laptop", search.settings)
     options = SimulationOptions(WORKERS, seconds, seed, controller_clock="none")
     recording = resampled(load_recording(), np.random.default_rng(seed))
@@ -165,7 +165,7 @@ def replay(search: Search, seconds: float, seed: int) -> FoundProgram:
 
 @contextmanager
 def changed(constants: Mapping[str, Any]) -> Iterator[None]:
-    """Change constants of the modules of search/guided in the `with` block."""
+    """Change constants of the modules in search/guided for the duration of the `with` block."""
     before = [
         (module, name, getattr(module, name)) for name in constants for module in MODULES if hasattr(module, name)
     ]
@@ -179,7 +179,7 @@ def changed(constants: Mapping[str, Any]) -> Iterator[None]:
 
 
 def resampled(recording: Recording, rng: np.random.Generator) -> Recording:
-    """Return a recording with a bootstrap sample of the children; the learning curves remain."""
+    """Return a recording with a bootstrap sample of the children and unchanged learning curves."""
     places = rng.integers(len(recording.children), size=len(recording.children))
     return replace(recording, children=tuple(recording.children[place] for place in places))
 
@@ -203,11 +203,11 @@ def row_of(
     """Compare the replays of a search with those of all searches, the first two among them.
 
     Args:
-        budget: time of a search, as it is printed.
-        hours: hours of a core of a search.
+        budget: time of a search, as text.
+        hours: core-hours of a search.
         name: name of the search.
-        results: what it found in each replay.
-        searches: what each search found.
+        results: program that the search found in each replay.
+        searches: results of every search, by name.
     """
     first, second = searches[0], searches[1]
     paying, paying_first = (np.array([each.paying_in_time for each in found]) for found in (results, first))

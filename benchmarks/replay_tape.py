@@ -1,9 +1,10 @@
-"""Replay the tape: which edits pay, what predicts the final loss, what prices a step, which rule stops trainings best.
+"""Tables from the tape: edits that pay, prediction of final losses and of prices, noise, and rules that stop trainings.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/replay_tape.py TAPE.jsonl [MORE.jsonl.gz ...] [--replays 200] [--json]
 
-Reads tapes of `record_tape.py`; trains nothing. A tape of library trainings beside the tape of children gives the
-baseline's loss and the noise between random seeds. It takes about a minute. Whole searches: `replay_searches.py`.
+It reads tapes of `record_tape.py` and does not train. Give a tape of library trainings in addition to the tape of
+children: it has the baseline's loss and the noise between random seeds. The tables take about a minute.
+`replay_searches.py` replays whole searches.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from primer_search.benchmarks.replay_prediction import prediction_rows
 __all__ = ["main"]
 
 MOST_CHILDREN_PER_SECOND = 0.2
-"""Bound of the children in a replay: a compilation takes some seconds, so no rule trains more."""
+"""Largest number of children per second of a replay: a compilation takes some seconds, so no rule trains more."""
 
 SENTENCES = {
     "prediction": (
@@ -35,16 +36,16 @@ SENTENCES = {
         "correlation; error, median error: root mean square and median absolute, in nats; within: share of final "
         "losses within one predicted sd (0.68 if calibrated); below: share below the predicted 10% quantile. The "
         "better half is chosen by the final loss, so its losses lie lower than predicted. training loss: mean over the "
-        "last quarter of the steps; it would need no evaluation."
+        "last quarter of the steps, which needs no evaluation."
     ),
     "price": (
         "Price of a step: the log of its time relative to the baseline's, by a linear model of the logs of XLA's "
-        "operation counts, leave one out. The error is that of model and timing together; where it exceeds the median "
-        "error by much, a few timings were disturbed, or a few programs are unusual."
+        "operation counts, leave one out. The error is that of model and timing together; if it is much larger than "
+        "the median error, a few timings were disturbed, or a few programs are unusual."
     ),
     "noise": (
         "Noise of the final loss between random seeds, pooled over programs with several trainings. drift: later "
-        "trainings minus the first; it is positive where programs are repeated because the first was good."
+        "trainings minus the first; it is positive if programs are repeated because the first was good."
     ),
     "hurdles": (
         "Rules that stop trainings, at equal core-seconds. gain: true gain of the named child over the baseline, in "
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     entries = read_entries(chosen.tapes)
     children = children_of(entries, chosen.baseline)
     if children.finished.sum() < 3:
-        sys.exit(f"{chosen.tapes[0]} holds {children.finished.sum()} finished children: record at least 3")
+        sys.exit(f"{chosen.tapes[0]} has {children.finished.sum()} finished children: record at least 3")
     tables: dict[str, Sequence[Any]] = {
         "prediction": prediction_rows(children.losses[children.finished], children.training[children.finished]),
         "price": [price_fit(children.counts, children.prices)],
@@ -88,13 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     print(", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in about.items()))
     for name, table in rows.items():
-        print(
-            f"\n{SENTENCES[name]}\n\n{text_table(table)}" if table else f"\n{name}: the tape holds too little for it."
-        )
+        print(f"\n{SENTENCES[name]}\n\n{text_table(table)}" if table else f"\n{name}: the tape has too few entries.")
 
 
 def hurdle_rows(children: Children, replays: int, seconds: float, seed: int) -> list[Any]:
-    """Replay all rules on the same draws, and compare each with today's."""
+    """Replay all rules on the same draws, and compare each with today's rule."""
     draws = draw(children, replays, int(seconds * MOST_CHILDREN_PER_SECOND) + 1, seed)
     today = replay(TODAY, children, draws, seconds)
     return [compare(rule, replay(rule, children, draws, seconds), today, children.baseline) for rule in RULES]

@@ -1,17 +1,19 @@
-"""Core-seconds to name the ten best programs of the tape: the search's rules against a naive search.
+"""Core-seconds that the search needs to name the ten best programs of the tape, compared with a naive search.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/search_cost.py [--samples 40] [--replays 600] [--json]
 
-The naive search trains every valid mutation that it draws to the end, also those that equal a known program, and names
-the ten with the best mean loss. The search trains only new programs, stops some of them, and trains the best again.
+The naive search trains every valid mutation that it draws to the end, even if it equals a known program, and names the
+ten programs with the best mean loss. The search trains only new programs, stops some of them, and trains the best
+again.
 
-The quality of a naming is its overlap with the ten that are truly best. The naive search reaches the quality of the
-search by training everything several times, or a share of the programs, whichever it takes. The factor is the ratio of
-the core-seconds at equal quality. A second factor is at equal mean true loss of the ten named.
+The quality of the ten named programs is the number of them that are among the ten truly best. The naive search trains
+every program several times, or only a share of the programs, so that it reaches the quality of the search. The factor
+is its core-seconds divided by those of the search. A second factor compares both at equal mean true loss of the ten
+named programs.
 
 Nothing is trained: losses, curves and seconds are from the tape. Each replay draws true losses from their posterior,
-and trainings add the noise between random seeds. Intervals hold 95% of bootstrap samples of the children.
-To the naive search, invalid mutations cost nothing, and equal programs do not take places among the ten.
+and trainings add the noise between random seeds. Intervals contain 95% of bootstrap samples of the children. Two
+choices favour the naive search: invalid mutations cost it no time, and equal programs count once among its ten.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ RULE = Rule(tuple(POINTS[place] for place in STOPS), "quarter", OUTLIERS, tuple(
 """Hurdles of the guided search."""
 
 EFFORTS = (0.25, 0.5, 0.75, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Trainings of each program by the naive search; below 1: share of the programs trained."""
+"""Numbers of trainings of each program by the naive search; below 1: share of the programs that are trained."""
 
 PAIRS = (0, 15, 30, 60, 120)
 """Numbers of repeated trainings of close pairs to compare."""
@@ -63,30 +65,30 @@ PAPER_SHARE = 5 / 31
 
 SENTENCES = {
     "steps": (
-        "Each row adds one rule to the row before; the last replaces the leaders by close pairs. core seconds: to name "
-        "the ten, with one training of each drawn program in the first row; overlap: named programs that are among the "
-        "ten truly best; true loss: mean of the ten named, in nats; effort: trainings of each drawn program that the "
-        "naive search needs for this overlap; factor: its core-seconds with this effort over those of the row; by "
-        "loss: the factor at equal true loss; part: factor over that of the row before; low, high: 95% intervals of "
-        "the factors."
+        "Each row adds one rule to the row before; the last trains close pairs again instead of the leaders. core "
+        "seconds: time to name the ten; the first row trains each drawn program once; overlap: number of named "
+        "programs that are among the ten truly best; true loss: mean of the ten named programs, in nats; effort: "
+        "trainings of each drawn program that the naive search needs for this overlap; factor: core-seconds of the "
+        "naive search with this effort, divided by those of the row; by loss: the factor at equal true loss; part: "
+        "factor divided by that of the row before; low, high: 95% intervals of the factors."
     ),
     "pairs": "More or fewer repeated trainings of close pairs, with all other rules.",
-    "seconds": "Core-seconds of the search with close pairs, by what they are spent on.",
-    "others": "Factor of the search with close pairs against other naive searches, and with costs taken away.",
+    "seconds": "Core-seconds of the search with close pairs, by activity.",
+    "others": "Factor of the search with close pairs, against other naive searches and without some of its costs.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Charges:
-    """Costs of a search: arrays [child] of core-seconds, except for the shares.
+    """Costs of a search: arrays [child] of core-seconds, except `drawn` and `cached`.
 
     Attributes:
         compile: first compilation of a program.
         train: training to the budget.
-        evaluate: one evaluation on the way or at the end.
+        evaluate: one evaluation, during or at the end of a training.
         check: proposal, identity checks and probe of a new program.
-        drawn: [child] valid mutations drawn for a new program, itself included.
-        cached: cost of a compilation from the shared cache, relative to the first.
+        drawn: [child] number of valid mutations drawn until one was a new program.
+        cached: time of a compilation from the shared cache, relative to the first.
     """
 
     compile: np.ndarray
@@ -108,11 +110,11 @@ class Step:
 
     Attributes:
         rules: the rule that it adds.
-        core_seconds: mean of the replays.
-        overlap: mean number of named programs among the truly best.
+        core_seconds: mean over the replays.
+        overlap: mean number of named programs that are among the truly best.
         true_loss: mean true loss of the named programs, in nats.
-        effort: trainings of each program by which the naive search names as well, and
-        factor: its core-seconds at this effort over `core_seconds`.
+        effort: trainings of each program with which the naive search reaches the same overlap.
+        factor: core-seconds of the naive search at this effort, divided by `core_seconds`.
         by_loss: the factor at equal mean true loss.
     """
 
@@ -126,7 +128,7 @@ class Step:
 
 
 class Comparison:
-    """Searches on one sample of the tape, and the curve of the naive search that they are compared with."""
+    """Searches on one sample of the tape, compared with the naive search at every effort."""
 
     def __init__(self, trainings: Trainings, charges: Charges):
         self.trainings, self.charges = trainings, charges
@@ -155,7 +157,7 @@ class Comparison:
         )
 
     def seconds(self, naming: Naming, cached: float) -> dict[str, float]:
-        """Return the core-seconds of a search with identity checks, by what they are spent on."""
+        """Return the core-seconds of a search with identity checks, by activity."""
         charges, reached = self.charges, naming.reached
         evaluations = 1 + sum((reached > stop).astype(float) for stop in RULE.stops)
         if (reached == 1.0).all():
@@ -171,7 +173,7 @@ class Comparison:
         }
 
     def steps(self, pairs: int) -> list[Step]:
-        """Return all searches, each with one rule more than the one before."""
+        """Return all searches; each has one rule more than the one before."""
         hurdles = name_with_repeats(self.trainings, self.reached)
         leaders = name_with_repeats(self.trainings, self.reached, MAX_TRAININGS)
         checked = sum(self.seconds(self.once, 1.0).values())
@@ -185,7 +187,7 @@ class Comparison:
         return [*rows, self.step("shared compiled programs", leaders, cached), self.pairs(pairs)[0]]
 
     def pairs(self, pairs: int) -> tuple[Step, Naming]:
-        """Return the search that trains close pairs again, with all other rules; each number is replayed once."""
+        """Return the search that trains this number of close pairs again, with all other rules; replayed only once."""
         if pairs not in self._named:
             naming = name_with_repeats(self.trainings, self.reached, 1, pairs)
             seconds = sum(self.seconds(naming, self.charges.cached).values())
@@ -193,7 +195,7 @@ class Comparison:
         return self._named[pairs]
 
     def others(self, pairs: int, paper_drawn: float) -> dict[str, float]:
-        """Return factors against other naive searches, and with costs taken away."""
+        """Return factors against other naive searches, and factors without some of the costs."""
         step, naming = self.pairs(pairs)
         parts, drawn = self.seconds(naming, self.charges.cached), self.naive / self.every
         again = self._total(self.charges.full - (1 - self.charges.cached) * self.charges.compile)
@@ -216,12 +218,12 @@ class Comparison:
         }
 
     def _total(self, seconds: np.ndarray, weights: np.ndarray | float = 1.0) -> float:
-        """Return the sum over programs, mean of the replays."""
+        """Return the weighted sum over programs, as a mean over the replays."""
         return float((weights * seconds[self.trainings.places]).sum(axis=1).mean())
 
 
 def charges_of(entries: Sequence[Entry], children: Children, cached: float, seed: int) -> tuple[Charges, np.ndarray]:
-    """Return the charges, and the valid mutations drawn for each child with the paper's mutations only."""
+    """Return the charges, and the number of valid mutations drawn for each child with only the paper's mutations."""
     results = [entry.evaluation for entry in entries if entry.kind in SHARES]
     tape, paper = (
         count_proposals(entries, HEADS, mutations, np.random.default_rng(seed)) for mutations in MUTATIONS.values()
@@ -248,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     entries = read_entries([chosen.tape])
     children = children_of(entries, f"TRANSFORMER/{HEADS}")
     if children.finished.sum() <= 2 * NAMED:
-        sys.exit(f"{chosen.tape} holds {children.finished.sum()} finished children: record at least {2 * NAMED + 1}")
+        sys.exit(f"{chosen.tape} has {children.finished.sum()} finished children: record at least {2 * NAMED + 1}")
     cached = cached_compile_share() if chosen.cached is None else chosen.cached
     charges, paper = charges_of(entries, children, cached, chosen.seed)
     rng, count = np.random.default_rng(chosen.seed), len(children.names)
@@ -279,13 +281,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _least_effort(curve: np.ndarray, quality: float) -> float:
-    """Return the least effort at which the curve over `EFFORTS` reaches the quality; the largest if none does."""
+    """Return the smallest of `EFFORTS` at which the curve reaches the quality; the largest if none does."""
     place = min(max(int(np.searchsorted(curve, quality)), 1), len(EFFORTS) - 1)
     return float(np.interp(quality, curve[place - 1 : place + 1], EFFORTS[place - 1 : place + 1]))
 
 
 def _with_intervals(steps: Sequence[Step], samples: np.ndarray) -> list[dict[str, Any]]:
-    """Return the rows with intervals of the factors, and parts."""
+    """Return the rows, with intervals of the factors and with `part`."""
     rows = []
     for place, step in enumerate(steps):
         (low, low_by_loss), (high, high_by_loss) = np.percentile(samples[:, place], (2.5, 97.5), axis=0).tolist()

@@ -1,10 +1,10 @@
-"""Run many candidates through the real controller, strategy and store: does a candidate's cost or the memory grow?
+"""Cost of a candidate and memory of the process in a long search, with the real controller, strategy and store.
 
     python benchmarks/soak.py --candidates 50000
-    python benchmarks/soak.py --candidates 2000 --proposals copies     # brief
+    python benchmarks/soak.py --candidates 2000 --proposals copies     # quick
 
-Only trainings are replaced, by a formula. Every result waits for the disk, as in a search. Then the run is opened
-again, which replays it. Times are CPU time of this process; `--proposals copies` leaves out mutations and checks.
+A formula replaces the trainings. Every result waits for the disk, as in a real search. At the end, the run is opened
+again, which replays it. Times are CPU times of this process. `--proposals copies` leaves out mutations and checks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CURVE_POINTS = 40
 
 
 class FormulaTrainer:
-    """Returns a loss drawn with the seed of the request, with a learning curve and the losses at the hurdles."""
+    """Trainer whose losses are random numbers, drawn with the seed of the request; it does not train."""
 
     def run(self, request: TrialRequest, progress: Callable[[Progress], None]) -> Evaluation:
         """Return the evaluation of a trial; it stops at the first hurdle whose threshold it exceeds."""
@@ -65,7 +65,7 @@ class FormulaTrainer:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Costs of the candidates since the window before.
+    """Costs of the candidates since the previous window.
 
     Attributes:
         candidates: number of candidates at the end of the window.
@@ -81,7 +81,7 @@ class Window:
 
 
 class Meter:
-    """Measures a run at every twentieth of its candidates, and stops it at the last."""
+    """Meter that measures a run 20 times, at equal numbers of candidates, and stops it after the last candidate."""
 
     def __init__(self, store: Store, candidates: int):
         self.windows: list[Window] = []
@@ -90,7 +90,7 @@ class Meter:
         self._cpu, self._from = time.process_time(), 0
 
     def observe(self, state: ProgressSnapshot) -> None:
-        """Look at the state after a turn of the controller."""
+        """Measure if a window has ended; called after each turn of the controller."""
         if (new := state.candidates - self._from) >= max(1, self._candidates // 20):
             now = time.process_time()
             size = sum(file.stat().st_size for file in self._store.run.path.glob("run.sqlite*"))
@@ -103,7 +103,7 @@ class Meter:
 
 
 def soak(path: Path, config: RunConfig, candidates: int, limit_seconds: float, proposals: str) -> dict[str, Any]:
-    """Search until there are enough candidates or the time is over, and open the run again.
+    """Search until there are `candidates` of them or the time is over, then open the run again.
 
     Args:
         path: existing empty directory.

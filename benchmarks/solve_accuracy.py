@@ -1,12 +1,13 @@
-"""Steps of conjugate gradients that LEAST_SQUARES needs, and its errors in float32 beside the exact ones in float64.
+"""Number of conjugate-gradient steps that LEAST_SQUARES needs, and its errors in float32.
 
     python benchmarks/solve_accuracy.py [--keys unit normal long] [--channels 8 16 32 64 128] [--seeds 0 1 2] [--json]
 
-Queries and keys are drawn from a normal distribution: keys of length 1 (`unit`), as drawn (`normal`), or three times as
-long (`long`). Ridges are softplus(normal) + 0.25. A sequence has four times as many positions as channels: systems are
-hardest where a position has seen about as many keys as there are channels. A position's number of steps is the last at
-which its solution changed. Errors are largest differences, over the largest entry of the exact array; gradients are
-those of a weighted sum of the outputs with respect to queries, keys and ridges, and the largest of the three is shown.
+Queries and keys are drawn from a normal distribution. Keys are scaled to length 1 (`unit`), not scaled (`normal`), or
+three times as long (`long`). Ridges are softplus(normal) + 0.25. A sequence has four times as many positions as
+channels, because the systems are hardest at positions that have seen about as many keys as there are channels. The
+number of steps of a position is the last step at which its solution changed. An error is the largest difference from
+the exact array in float64, divided by the largest entry of that array. Gradients are those of a weighted sum of the
+outputs, with respect to queries, keys and ridges; the largest of the three errors is shown.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SEQUENCES = 2
 
 
 def measure(keys: str, channels: int, seed: int) -> dict[str, Any]:
-    """Return the steps that positions need, and the relative errors of outputs and gradients."""
+    """Return the numbers of steps that positions need, and the relative errors of outputs and gradients."""
     arrays = _drawn(keys, channels, seed)
     needed = _steps_needed(arrays)
     fast = _output_and_gradients(partial(apply_least_squares, steps=SOLVE_STEPS), arrays, np.float32)

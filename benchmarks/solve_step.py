@@ -1,12 +1,12 @@
-"""Step time of a block with a mesa layer beside those with softmax and with linear attention, by sequence length.
+"""Step time of a block with a mesa layer, compared with softmax and linear attention, by sequence length.
 
     python benchmarks/solve_step.py [--lengths 64 256 1024] [--tokens 1024] [--rounds 9] [--json]
 
-A step is the output of one block and its gradients. Each length has the same number of tokens in a batch, at least one
-sequence. The blocks take turns in each round (`paired_times`), and ratios are those of pairs. `LINEAR` is the mesa
-block with the queries instead of the solutions; `LEAST_SQUARES` is the op alone, for as many heads as the block has.
-Each position takes the steps of conjugate gradients that it needs; here weights and inputs are random, and keys have
-length 1 (`solve_accuracy.py` counts the steps). MB is the temporary memory of a step.
+A step computes the output of one block and its gradients. The number of tokens in a batch is the same for each length,
+but at least one sequence. The blocks take turns in each round (`paired_times`), and ratios are those of pairs. `LINEAR`
+is the mesa block with the queries in place of the solutions. `LEAST_SQUARES` is the op alone, with the number of heads
+of the block. Each position takes as many conjugate-gradient steps as it needs (`solve_accuracy.py` counts them). Here
+weights and inputs are random, and keys have length 1. MB is the temporary memory of a step.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _step(name: str, length: int, batch: int, unit: int, steps: int) -> tuple[Ca
 
 
 def _without_solutions(dna: DNA) -> DNA:
-    """Return the program with its queries, times 1, instead of the solutions of LEAST_SQUARES."""
+    """Return the program with its queries, times 1, in place of the solutions of LEAST_SQUARES."""
     one = len(dna.constants)
 
     def changed(instruction: Instruction) -> Instruction:
@@ -91,7 +91,9 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 256, 1024], help="Positions of a sequence.")
     parser.add_argument("--tokens", type=int, default=1024, help="Tokens of a batch, at least one sequence [1024].")
     parser.add_argument("--unit", type=int, default=8, help="Channels of a unit; the block has 8 units [8].")
-    parser.add_argument("--steps", type=int, default=SOLVE_STEPS, help="Most steps of conjugate gradients [256].")
+    parser.add_argument(
+        "--steps", type=int, default=SOLVE_STEPS, help="Largest number of conjugate-gradient steps [256]."
+    )
     parser.add_argument("--rounds", type=int, default=9, help="Pairs of measurements [9].")
     parser.add_argument("--least-seconds", type=float, default=0.5, help="Duration of one measurement [0.5].")
     add_json(parser)

@@ -1,11 +1,11 @@
-"""Measure the time from the command to the first training step of a search.
+"""Time from the command to the first training step of a search.
 
     python benchmarks/start_time.py [--rounds 5] [--config laptop] [--set SETTING=VALUE] [--json]
 
-Each round runs `primer-search` in a fresh process on text that is prepared before, and ends it when its first trial is
-done. The parts are: until the run's store is written (Python, imports, settings, check of the text); until the first
-trial starts (Ray, workers, imports of the workers); until its first training step (building, compiling and probing the
-program). The first round fills the cache of compiled programs and is printed apart.
+Each round runs `primer-search` in a fresh process on prepared text, and ends it when its first trial is done. The time
+has three parts: until the run's store is written (Python, imports, settings, check of the text); until the first trial
+starts (Ray, workers, imports of the workers); until its first training step (building, compiling and probing the
+program). The first round fills the cache of compiled programs and is printed separately.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Start:
 
     Attributes:
         store: from the command to the store of the run.
-        workers: from there to the start of the first trial.
-        program: from there to its first training step.
+        workers: from the store to the start of the first trial.
+        program: from the start of the first trial to its first training step.
     """
 
     store: float
@@ -93,7 +93,7 @@ def measure(command: Sequence[str]) -> Start:
 
 
 def _read(run: Path, began: float) -> Start | None:
-    """Return the parts of the start, or None while no trial is done."""
+    """Return the parts of the start, or None before the first trial is done."""
     if not (run / "run.sqlite").exists():
         return None
     with Store.open(run, read_only=True) as store:

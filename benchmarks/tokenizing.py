@@ -1,11 +1,11 @@
-"""Speed of tokenization in megabytes of text per CPU second, for each step and all together.
+"""Speed of tokenization in megabytes of text per CPU second, for each step and for all steps together.
 
     python benchmarks/tokenizing.py [--megabytes 64] [--vocabulary 32768] [--source text:PATH] [--json]
 
 It measures CPU seconds of one process, because other load on the machine affects the wall clock. It uses two kinds of
 documents: whole files, and sentences of about 139 bytes, the mean of LM1B. The steps are those of `data prepare`:
-`copies` (sketches that find near copies; only keys for sentences), `words` (counting words) and `ids` (encoding).
-`library` is the `tokenizers` library alone, for comparison.
+`copies` (sketches that find near-duplicates; for sentences only the keys that find equal ones), `words` (counting
+words) and `ids` (encoding). `library` is the `tokenizers` library alone, for comparison.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def first_documents(source: str, most: int) -> list[bytes]:
-    """Return the first documents of a source, about `most` bytes of them."""
+    """Return the first documents of a source, about `most` bytes in total."""
     found: list[bytes] = []
     size = 0
     for document in read_documents(source):
@@ -67,7 +67,7 @@ def first_documents(source: str, most: int) -> list[bytes]:
 
 
 def sentences(contents: list[bytes]) -> list[bytes]:
-    """Cut documents into sentences of LM1B's mean length, with spaces between words and punctuation."""
+    """Cut documents into sentences of LM1B's mean length, and separate words and punctuation by spaces."""
     found: list[bytes] = []
     for content in contents:
         text = " ".join(re.findall(r"\w+|[^\w\s]", content.decode()))

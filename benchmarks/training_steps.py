@@ -1,4 +1,4 @@
-"""Training steps of compiled blocks and modules, as the search takes them, to be timed."""
+"""Training steps for timing: those of a search, for compiled blocks and for modules."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TimedStep:
     """A compiled training step.
 
     Attributes:
-        run: run of steps.
+        run: function that takes some steps and returns the seconds of one.
         compile_seconds: seconds of its compilation, by `clock`.
         first_losses: token losses [batch, length] of the first step, in nats.
     """
@@ -45,7 +45,7 @@ class TimedStep:
 
 
 def random_tokens(model: ModelConfig, batch: int) -> np.ndarray:
-    """Return a batch of random tokens, always the same."""
+    """Return a batch of random tokens, the same in every call."""
     return np.random.default_rng(1).integers(model.vocabulary, size=(batch, model.length + 1)).astype(np.int32)
 
 
@@ -56,7 +56,7 @@ def start_training(
     least_seconds: float,
     by_layer: bool = False,
 ) -> TimedStep:
-    """Compile the training step of a model, take a step, and return a run that lasts `least_seconds`."""
+    """Compile the training step of a model, take a step, and return runs that last at least `least_seconds`."""
     functions = StepFunctions(model, make_optimizer(OPTIMIZER), batch, by_layer=by_layer)
     state = functions.initial_state(parameters)
     now = clock()

@@ -1,13 +1,13 @@
-"""Measure how well a preset uses a device: tokens per second and share of peak, by batch and by number of workers.
+"""Utilisation of a device by a preset: tokens per second and share of peak, by batch and by number of workers.
 
     python benchmarks/utilisation.py --config gpu --batches 16 32 64 128 256 --workers 1 2 4 --json gpu.json
     python benchmarks/utilisation.py --config laptop --batches 8 32           # on a CPU: one core a worker
 
-For every line, worker processes start as in a search, each with its share of the device's memory. They train the same
-program on random tokens at the same time. FLOPs are three times the forward FLOPs of the op table. They include the
-tied output layer, but not recomputation or the optimizer. Peaks are those of dense bfloat16 products in the vendors'
-data sheets, for every `model.precision`; `--peak-tflops` sets another. The file of `--json` is rewritten after every
-line, so an interrupted run keeps its measurements.
+For every line of the table, worker processes start as in a search, each with its share of the device's memory. They
+train the same program on random tokens at the same time. FLOPs are three times the forward FLOPs of the op table. They
+include the tied output layer, but not recomputation or the optimizer. Peaks are those of dense bfloat16 products in the
+vendors' data sheets, for every `model.precision`; `--peak-tflops` sets another peak. The file of `--json` is rewritten
+after every line, so an interrupted run keeps its measurements.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ PEAK_TFLOPS = {
     "TPU v5 lite": 197.0,
     "TPU v6 lite": 918.0,
 }
-"""Peak by part of JAX's device name; the longest match counts. SXM versions unless another is named."""
+"""Peak by a part of JAX's device name; the longest match counts. Without another name, GPUs are SXM versions."""
 
 CHUNK_SECONDS = 0.2
 """Time between two waits for the device, as in a trial."""
@@ -163,13 +163,13 @@ def device_peak(device: str) -> float | None:
 
 
 def training_flops_per_token(config: RunConfig, program: str) -> float:
-    """Return the FLOPs of the language model for a forward pass and a backward pass of twice its cost."""
+    """Return the FLOPs of the language model for a forward pass and a backward pass, which costs twice as much."""
     model = config.model
     return 3.0 * model_cost(library.get(program, model.unit), model, model.unit)["flops"]
 
 
 class _FailedError(Exception):
-    """A worker returned no figures; the message gives the reason in one line."""
+    """Raised if a worker returns no results; the message is the reason, in one line."""
 
 
 def _worker_figures(config: RunConfig, program: str, workers: int, seconds: float) -> list[dict[str, Any]]:

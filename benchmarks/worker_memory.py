@@ -1,9 +1,9 @@
-"""Measure the memory of a worker: the peak of each of many trials, one after the other, in one real worker.
+"""Memory of a worker: the peak of each of many trials, one after the other, in one real worker.
 
     python benchmarks/worker_memory.py [--config laptop] [--programs 30] [--steps 60] [--set SETTING=VALUE] [--json]
 
-The worker trains the TRANSFORMER, PRIMER_EZ and other programs of the library, and then random mutations of them,
-every one for a few steps with a test of it at the end. The cache of compiled programs is off, because compilation takes
+The worker trains the TRANSFORMER, PRIMER_EZ and other programs of the library, and then random mutations of them. Each
+is trained for a few steps and evaluated at the end. The cache of compiled programs is off, because compilation takes
 the most memory. The peak is that of the resident memory during a trial, as in the leaderboard and the memory limit.
 """
 

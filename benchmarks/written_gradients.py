@@ -1,12 +1,13 @@
-"""Measure what the written gradients of projections and depthwise convolutions gain over automatic differentiation.
+"""Step time with hand-written gradients of projections and depthwise convolutions, compared with automatic gradients.
 
     python benchmarks/written_gradients.py [--pairs 9] [--json]
 
-Training steps at the `laptop` preset, on one core, in one process and in alternating order: the Transformer with the
-gradient of `models/functional/dense.py` and with JAX's; and with depthwise convolutions of 3 to 31 positions after
-the Q, K and V projections, with the gradient of `models/functional/depthwise.py` and with that of JAX. Printed are the
-median CPU time of a step with each, their paired ratio with a 95% interval, the seconds of compilation, and the price:
-the step time relative to the Transformer's.
+Training steps at the `laptop` preset are timed on one core, in one process and in alternating order. The first row is
+the Transformer with the gradient of `models/functional/dense.py` and with JAX's. The other rows add depthwise
+convolutions over 3 to 31 positions after the Q, K and V projections, with the gradient of
+`models/functional/depthwise.py` and with JAX's. The table has the median CPU time of a step with each gradient, the
+paired ratio with a 95% interval, the seconds of compilation, and the price: the step time relative to the
+Transformer's.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _with_kernel(dna: DNA, kernel: int) -> DNA:
-    """Return a program whose depthwise convolutions take `kernel` positions."""
+    """Return the program with depthwise convolutions over `kernel` positions."""
     return replace(
         dna,
         subprograms=tuple(
@@ -83,7 +84,7 @@ def _with_kernel(dna: DNA, kernel: int) -> DNA:
 
 
 def _measured_ops(name: str) -> str:
-    """Return the first letters of the ops whose gradient a row compares."""
+    """Return the prefix of the names of the ops whose gradient a row compares."""
     return "CONV_1X1" if name == "Transformer" else "DCONV_"
 
 
@@ -94,7 +95,7 @@ def _automatic(model: LanguageModel, ops: str) -> LanguageModel:
 
 
 def _row(name: str, times: dict[str, np.ndarray], steps: dict[str, TimedStep]) -> dict[str, Any]:
-    """Return the figures of a program; pairs hold the automatic gradient first."""
+    """Return the row of a program; in each pair of values, the automatic gradient is the first."""
     pair = [f"{name}, automatic", f"{name}, written"]
     ratio = paired_ratio(times[pair[1]], times[pair[0]])
     return {
