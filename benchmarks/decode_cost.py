@@ -225,13 +225,13 @@ def report(about: Mapping[str, Any], settings: Settings, caches: Sequence[CacheR
 
 
 def write(document: Mapping[str, Any], text: str, results: Path = RESULTS, page: Path = PAGE) -> None:
-    """Write the results, and update the page's table if it still shows the results before."""
+    """Write the results, and update the page's table if it shows the previous results."""
     former = library_markdown(decode_results(results))
     results.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     results.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
     text = page.read_text(encoding="utf-8")
     if former not in text:
-        raise SystemExit(f"{page.name} does not have the table of the results before: insert library_markdown() there")
+        raise SystemExit(f"{page.name} does not have the table of the previous results: insert library_markdown()")
     page.write_text(text.replace(former, library_markdown(decode_results(results))), encoding="utf-8")
 
 

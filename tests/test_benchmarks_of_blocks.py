@@ -155,10 +155,10 @@ def test_results_are_kept_and_update_the_table_of_the_library(tmp_path: Path) ->
     assert results.with_suffix(".txt").read_text(encoding="utf-8") == "a table\n"
 
 
-def test_a_table_that_is_not_of_the_former_results_is_left_alone(tmp_path: Path) -> None:
+def test_a_table_that_is_not_of_the_previous_results_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "library.md"
     page.write_text("mine\n", encoding="utf-8")
-    with pytest.raises(SystemExit, match="by hand"):
+    with pytest.raises(SystemExit, match="previous results"):
         decode_cost.write(document(median=1.0, low=1.0, high=1.0), "", tmp_path / "decode_cost.json", page)
     assert page.read_text(encoding="utf-8") == "mine\n"
 
