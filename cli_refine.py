@@ -117,7 +117,7 @@ def refine(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Lower the rank of those matrices of a trained model whose reduction makes it predict better, and save the model.
+    """Lower the rank of each matrix of a trained model if the model then predicts better, and save the model.
 
     Every layer, matrix and share of the rank is tried on a fifth of the validation text, and the best reductions are
     combined. Loss and accuracy before and after are measured on the rest of the text, also by frequency of the tokens.

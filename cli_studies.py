@@ -289,7 +289,7 @@ def doctor(
 ) -> None:
     """Check that leaky programs are refused, that causal ones are not, and that the machine can run a search.
 
-    Exits 0 (all checks passed) or 1 (a leaky program was accepted, a causal one was refused, or something is missing).
+    Exit codes: 0 all checks passed; 1 a leaky program was accepted, a causal one was refused, or something is missing.
     """
     share_the_device()
     from .search.runs.run_directory import running_search

@@ -192,7 +192,7 @@ def _job(
     if run is None or candidate is None:
         raise UsageError("name a run and a candidate, such as `train RUN best`, or weights with --from FOLDER")
     if data is not None:
-        raise UsageError("--data goes with --from: a candidate trains on the text of its run")
+        raise UsageError("--data is only for --from: a candidate trains on the text of its run")
     return plan_training(run, candidate, options, change)
 
 

@@ -1,4 +1,4 @@
-"""The Python interface: what the commands do, as functions and objects with types.
+"""The Python interface: the commands as typed Python functions and objects.
 
     import primer_search
 

@@ -60,7 +60,7 @@ def refine(
     overwrite: bool = False,
     progress: ReportSteps = lambda done, total: None,
 ) -> RefinementResult:
-    """Lower the rank of those matrices of a trained model whose reduction makes the model predict better.
+    """Lower the rank of each matrix of a trained model if the model then predicts better.
 
     Args:
         folder: folder of saved weights.

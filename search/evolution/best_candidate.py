@@ -1,8 +1,7 @@
 """The best candidate of a running search, by the same figures as the leaderboard.
 
-A retraining changes the mean loss of its candidate, and if fitness includes prices, a timing changes the fitness of all
-candidates. So the best candidate may lose its place. All candidates are compared again only after a result that can
-change the fitness of the best candidate or of several candidates.
+A result can make the best candidate worse: a retraining changes its mean loss, and if fitness includes prices, every
+timing changes the fitness of all candidates. Only after such a result are all candidates compared again.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ candidates 1 to n, and have no parent. The population starts as copies of the na
 baseline is among them only if it is also named. Every run trains its initial programs itself, so its leaderboard shows
 imported programs with results of this run.
 
-Library programs are adapted to the configured width. Programs from runs and files are imported unchanged, because
+Library programs are adapted to the configured width. Programs from runs and files keep all their constants, because
 constants are part of what a search found. Even their query scale is not adapted to the width: after mutations it cannot
 be distinguished from other constants.
 """

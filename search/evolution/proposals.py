@@ -191,7 +191,7 @@ def propose(
         mutant, description = mutation(child if accumulate else parent.dna, rng)
         of_kind = kinds[edit_kind(description)]
         of_kind["tried"] += 1
-        # To save time, build no graph after a silent mutation of a known program: a third of the paper's are silent.
+        # After a silent mutation of a known program, no graph is built. A third of the paper's mutations are silent.
         if not (accumulate and identity.same_as is not None and same_live_code(child, mutant)):
             try:
                 identity = identify(mutant, rules, known, structure_only)

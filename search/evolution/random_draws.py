@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["choose", "draw_below", "draw_by"]
+__all__ = ["choose", "draw_below", "draw_weighted"]
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ def choose(items: Sequence[T], rng: np.random.Generator) -> T:
     return items[draw_below(len(items), rng)]
 
 
-def draw_by(cumulative: np.ndarray, rng: np.random.Generator) -> int:
+def draw_weighted(cumulative: np.ndarray, rng: np.random.Generator) -> int:
     """Return an index drawn with given weights.
 
     It gives the same result as `rng.choice(len(p), p=p)`, which takes ten times as long because each call checks `p`.

@@ -20,7 +20,7 @@ import numpy as np
 from ...primitives.differences.instruction_alignment import align_instructions
 from ...primitives.ops.op_table import OPS
 from ...primitives.programs.program import DNA, Instruction
-from ..evolution.random_draws import draw_by
+from ..evolution.random_draws import draw_weighted
 from .linear_model import Normal, fit_linear_model
 
 __all__ = ["EditChoice", "edit_features"]
@@ -111,7 +111,7 @@ class EditChoice:
     def choose(self, edits: Sequence[frozenset[str]], rng: np.random.Generator) -> int:
         """Return the index of one mutation, drawn with a probability proportional to `optimistic_gains`."""
         gains = self.optimistic_gains(edits)
-        return draw_by(np.cumsum(gains / gains.sum()), rng)
+        return draw_weighted(np.cumsum(gains / gains.sum()), rng)
 
     def _rows(self, edits: Sequence[frozenset[str]]) -> np.ndarray:
         """Return a matrix [mutations, 1 + known features] of 0 and 1; the first column is 1."""

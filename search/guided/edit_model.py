@@ -13,8 +13,8 @@ Williams 2006, sections 2.1 and 2.2).
 
 An edit is shared if several programs have it. Most programs also have an edit of their own. The effects of own edits
 and the interactions are integrated out: each program then counts as a noisier measurement of the sum of its shared
-edits. So the matrix of the regression has one row for each shared edit. This saves time, which grows with the cube of
-the number of rows: there are far fewer shared edits than programs.
+edits. So the matrix of the regression has one row for each shared edit, and there are far fewer shared edits than
+programs. This saves time, because the time to factor the matrix grows with the cube of its rows.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ UNIFORM_SHARE = 0.25
 """Share of children whose first mutation is taken, regardless of its expected gain."""
 
 LEADERS = 3
-"""Number of leaders that are trained again."""
+"""Number of leaders: the candidates with the best posterior means, which are trained again and reverted."""
 
 CHILDREN_PER_TRAINING = 4
 """Children of a leader after which it needs another training, up to `MAX_TRAININGS`."""

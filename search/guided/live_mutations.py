@@ -34,7 +34,7 @@ from ...primitives.programs.pretty_printer import format_instruction, subprogram
 from ...primitives.programs.program import BRANCHES, DNA, MAX_INLINED_INSTRUCTIONS, RELATIVE_DIMENSIONS, Instruction
 from ...primitives.programs.validation import inlined_instruction_counts
 from ..evolution.program_edits import delete_instruction, insert_instruction, replace_instruction, replace_item
-from ..evolution.random_draws import choose, draw_below, draw_by
+from ..evolution.random_draws import choose, draw_below, draw_weighted
 from ..evolution.vocabulary import PAPER, Vocabulary
 from .live_code import Edge, LiveCode
 
@@ -67,7 +67,7 @@ def mutate_live_code(code: LiveCode, rng: np.random.Generator, vocabulary: Vocab
     """
     edits, cumulative = _weighted_edits(vocabulary)
     for _ in range(_ATTEMPTS):
-        result = edits[draw_by(cumulative, rng)](code, rng)
+        result = edits[draw_weighted(cumulative, rng)](code, rng)
         if result is None or result[0] == code.dna:
             continue
         if max(inlined_instruction_counts(result[0])) <= MAX_INLINED_INSTRUCTIONS:

@@ -26,9 +26,9 @@ from .price import PriceModel, Timing
 __all__ = ["LARGEST_FITNESS", "Measurements"]
 
 LARGEST_FITNESS = 0.1
-"""Cap on the fitness in the model of edits, in nats above the baseline: how bad a bad program is says little about the
-good ones. A training that diverged has this value in the mean of its program. So a program that sometimes diverges is
-not a good parent, and the model of edits learns which edits cause divergence."""
+"""Largest fitness in the model of edits, in nats above the baseline. It is limited because how bad a bad program is
+predicts little about good programs. A training that diverged counts with this value in the mean of its program. So a
+program that sometimes diverges is not a good parent, and the model of edits learns which edits cause divergence."""
 
 NOISE_SD = 0.016
 """Prior standard deviation of a loss between random seeds, in nats; it counts as `NOISE_WEIGHT` trainings."""

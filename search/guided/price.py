@@ -6,8 +6,8 @@ fits this model to its own timings. Second, each training times its steps in tur
 estimate weights both sources by their precision. It improves with every training of the program and of other programs.
 
 A training that was stopped early has a less precise timing. So each timing is weighted by the share of a complete
-training that it lasted. This weight is right for trainings of up to five seconds. Longer trainings are timed more
-rarely later on (`relative_timer`), so for them the timing of a stopped training is better than its weight says.
+training that it lasted. This weight is right for trainings of up to five seconds. A longer training is timed less often
+towards its end (`relative_timer`), so if it is stopped, its timing is more precise than its weight says.
 
 The baseline is also trained and timed as a candidate. If its timings differ from 1, the timing has a bias: for
 example, the training loop of a candidate also makes batches. Every timing is corrected by this bias.

@@ -17,8 +17,8 @@ from .extrapolation import LossPredictor
 __all__ = ["MINIMUM_TRAININGS", "POINTS", "STOPS", "UNSTOPPED_SHARE", "stop_thresholds", "target_fitness"]
 
 POINTS = (0.1, 0.2, 0.35, 0.5, 0.7)
-"""Shares of the budget at which every training is evaluated. The baseline's slope from the last one to the end is the
-price of slower steps."""
+"""Shares of the budget at which every training is evaluated. The decrease of the baseline's loss from the last point to
+the end determines the price of slower steps."""
 
 STOPS = {1: 0.1, 2: 0.3, 3: 0.5}
 """Indices of `POINTS`, each with the probability of reaching the target below which a training is stopped there."""

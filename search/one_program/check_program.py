@@ -100,7 +100,7 @@ def _sizes(result: Check) -> str:
     sizes = f"{result.parameters:,} in the model, {result.block_parameters:,} per block, at unit {result.unit}"
     assert result.parameters is not None
     if result.parameter_cap is not None and result.parameters > result.parameter_cap:
-        return f"{sizes}; a search caps them at {result.parameter_cap:,}"
+        return f"{sizes}; a search allows at most {result.parameter_cap:,} in the model"
     return sizes
 
 

@@ -74,7 +74,7 @@ def refine_ranks(
     name: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RefinedModel:
-    """Reduce the rank of every matrix of a trained model whose reduction makes the model predict better.
+    """Reduce the rank of each matrix of a trained model if the model then predicts better.
 
     Args:
         weights: trained model.

@@ -40,7 +40,7 @@ class Reduction:
     Attributes:
         layer: number of the layer, from 1.
         matrix: path of the projection in the program.
-        share: share of the largest rank that was asked for.
+        share: requested share of the largest rank.
         rank: rank.
         largest_rank: rank of the trained matrix.
         relative_error: Frobenius norm of the removed part, divided by the norm of the matrix.
@@ -134,11 +134,11 @@ class RefinementResult:
         if not self.groups:
             noise = f" by more than {self.margin:g} standard errors" if self.margin else ""
             return f"no reduction helped on the choosing part: none improves the {self.criterion}{noise}"
-        everything = self.groups[0]
-        change = everything.loss_change if self.criterion == "loss" else everything.accuracy_change
+        all_tokens = self.groups[0]
+        change = all_tokens.loss_change if self.criterion == "loss" else all_tokens.accuracy_change
         if not change.beyond_noise:
             return f"no difference beyond noise in {self.criterion} on the reporting part"
-        better = everything.after.better_than(everything.before, self.criterion)
+        better = all_tokens.after.better_than(all_tokens.before, self.criterion)
         return f"{'better' if better else 'worse'} {self.criterion} on the reporting part, beyond noise"
 
     def to_dict(self) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def compare_by_frequency(
     """
     target_groups = groups[targets]
     masks = [(name, target_groups == number, int(np.sum(groups == number))) for number, name in enumerate(FREQUENCIES)]
-    everything = ("all", np.ones(targets.shape, bool), len(groups))
-    return tuple([_compare(name, ids, mask, before, after) for name, mask, ids in [everything, *masks] if np.any(mask)])
+    all_tokens = ("all", np.ones(targets.shape, bool), len(groups))
+    return tuple([_compare(name, ids, mask, before, after) for name, mask, ids in [all_tokens, *masks] if np.any(mask)])
 
 
 def _compare(name: str, ids: int, mask: np.ndarray, before: TokenScores, after: TokenScores) -> TokenGroup:

@@ -29,8 +29,8 @@ BATCH_TOKENS = 4096
 """Predicted tokens in a batch, unless a window alone has more."""
 
 STRIPES = (20, 10)
-"""Numbers of stripes that the text is cut into; the first number is used whose stripes are long enough for a window. If
-neither is, the first part has a single stripe."""
+"""Numbers of stripes to cut the text into. The first number that gives stripes longer than a window is used. If neither
+does, the first part is a single stripe."""
 
 
 def text_settings(

@@ -25,7 +25,7 @@ __all__ = ["JOB", "SUFFIX", "begin_again", "open_training_folder", "read_recorde
 
 SUFFIX = ".training"
 JOB = "job.json"
-"""File in the folder that says what is trained."""
+"""Name of the file with the job in the folder."""
 
 ESTIMATES = {"expected_seconds", "allowance_seconds", "suspicious_nats"}
 """Settings that a running search still changes; an interrupted training keeps the values that it started with."""

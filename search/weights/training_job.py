@@ -160,7 +160,7 @@ def plan_training(
         trials = [each.evaluation for each in finished if each.candidate_id in (number, candidate.same_as)]
         baselines = [each.evaluation for each in finished if each.candidate_id == BASELINE_ID]
         comparable = plain and trial.unit == own.trial.unit
-        everyone = [each.evaluation for each in finished]
+        evaluations = [each.evaluation for each in finished]
         path = store.run.path
         return TrainingJob(
             folder=_output(options, store.run.weights(number)),
@@ -177,7 +177,7 @@ def plan_training(
                 loss_floor_nats(baselines, manifest.get("ngram_nats")) if plain and number != BASELINE_ID else None
             ),
             expected_seconds=(
-                _expected_seconds((trials or everyone)[-1:], trial.budget / own.trial.budget) if comparable else None
+                _expected_seconds((trials or evaluations)[-1:], trial.budget / own.trial.budget) if comparable else None
             ),
             unit=arm.unit,
             **options.job_fields(),

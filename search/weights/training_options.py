@@ -57,13 +57,13 @@ class TrainingOptions:
             UsageError: an option needs, or excludes, another one.
         """
         if bool(self.examples) != (self.objective == "instruct"):
-            raise UsageError("--examples FILE.jsonl goes with --objective instruct, which needs it")
+            raise UsageError("--examples FILE.jsonl and --objective instruct need each other: give both or neither")
         if self.cap is not None and self.objective != "instruct":
-            raise UsageError("--cap goes with --objective instruct")
+            raise UsageError("--cap is only for --objective instruct")
         if self.mixture and self.objective == "causal":
-            raise UsageError("--mixture goes with --objective ul2r, as weights of denoisers, or instruct, of tasks")
+            raise UsageError("--mixture is only for --objective ul2r (weights of denoisers) or instruct (of tasks)")
         if (self.regularizer == "none") != (self.strength is None):
-            raise UsageError("--regularizer cosine|mse and --strength NUMBER go together: give both or none")
+            raise UsageError("--regularizer cosine|mse and --strength NUMBER need each other: give both or neither")
 
     def job_fields(self) -> dict[str, Any]:
         """Return the fields of a `TrainingJob` that are equal to options, after a check of the options."""

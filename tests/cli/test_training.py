@@ -319,7 +319,7 @@ WRONG_USAGE = {
     "no candidate": (["train", "{run}"], "name a run and a candidate"),
     "nothing": (["train"], "--from FOLDER"),
     "both": (["train", "{run}", "1", "--from", "{trained}"], "not both"),
-    "other text for a candidate": (["train", "{run}", "1", "--data", "python-stdlib"], "--data goes with --from"),
+    "other text for a candidate": (["train", "{run}", "1", "--data", "python-stdlib"], "--data is only for --from"),
     "an unknown folder": (["train", "--from", "nowhere"], "nowhere has no weights"),
     "a budget that is none": (["train", "--from", "{trained}", "--budget", "many"], "--budget: 'many'"),
     "another shape": (["train", "--from", "{trained}", "--scale", "layers=2"], "changes the shape"),
