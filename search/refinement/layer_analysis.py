@@ -31,6 +31,7 @@ from ...models.checkpoint import Weights
 from ...models.language_model import LanguageModel, language_model
 from ...primitives.errors import UsageError
 from ...workers.data.dataset import Dataset
+from ..results.statistics import finite_or_none
 from ..weights.held_out_text import Windows, held_out_parts
 from .analysis_result import LayerAnalysis, ModelAnalysis
 from .paired_difference import paired_difference
@@ -86,7 +87,11 @@ def analyze_layers(
         removed, _ = paired_difference(losses.windows(layer, LayerChange.REMOVED) - unchanged), steps.next()
         replaced, _ = paired_difference(losses.windows(layer, LayerChange.LINEARIZED, linear) - unchanged), steps.next()
         block = linearity_score(fit_linear_map(block_moments(fitted[layer])), block_moments(scored[layer]))
-        scores = _finite(linearity_score(linear, scored[layer])), _finite(block), _finite(cosines[layer])
+        scores = (
+            finite_or_none(linearity_score(linear, scored[layer])),
+            finite_or_none(block),
+            finite_or_none(cosines[layer]),
+        )
         found.append(LayerAnalysis(layer + 1, *scores, removed, replaced))
     loss = float(np.mean(unchanged))
     return ModelAnalysis(
@@ -133,10 +138,6 @@ def _layer_moments(
 def _mean_cosine(x: np.ndarray, y: np.ndarray) -> float:
     norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     return float(np.mean(np.sum(x * y, axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)))
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _check_enough(fitted: Windows, model: LanguageModel, dataset: Dataset, tokens: int) -> None:

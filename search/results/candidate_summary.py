@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CandidateSummary", "summarize_candidate"]
 
 _TIMES = {**PHASES, "wall": "wall_seconds"}
-"""Fields of an evaluation with the time of each phase, and of all."""
+"""Fields of an evaluation with the time of each phase, and with the total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class CandidateSummary:
 
     Attributes:
         candidate: candidate with its program.
-        row: row on the leaderboard, which can be that of an equivalent candidate; None without a result.
+        row: row on the leaderboard, or the row of the earlier candidate that it equals; None without a result.
         confirmation: result of its retrainings; None if it was not retrained.
         lineage: edits that lead from the baseline to the candidate.
         origin: origin of an initial program; None for other candidates.

@@ -1,17 +1,17 @@
 """Confirmations: candidates retrained with fresh random seeds and scored once on the test text.
 
-A search ranks each candidate by one noisy training, on the text by which it also selected, so part of any lead is luck.
-Confirmation removes both: the seeds are fresh and paired with the baseline's, and the score is on the test split, which
-nothing else reads. Picking the best of the confirmed candidates is a selection again. The intervals are widened for it
-(Sidak), so the interval of the picked candidate still holds.
+A search ranks most candidates by one noisy training, and selects on the text that it ranks by, so part of any lead is
+luck. Confirmation removes both causes: the seeds are fresh and paired with the baseline's, and the score is on the test
+split, which nothing else reads. Picking the best of the confirmed candidates is another selection. The intervals are
+widened for it (Sidak), so the interval of the picked candidate still holds.
 
 Where trainings are counted in steps and the steps are timed (`trial.price`), the difference to the baseline is given
 twice. **At equal steps** it is the difference of the test losses. **At equal time**, a program whose step takes p times
-as long as the baseline's has reached N / p steps when the baseline has reached N. What it lacks then, the loss after
-N / p steps minus the loss after N, is added to its test loss. The correction comes from the program's own learning
-curve on the *validation* text (`learning_curve`), because the test text is scored once, at the end; a faster program's
-curve is extrapolated. Each training is corrected with its own timing, so errors of the timing widen the interval. A
-program is confirmed better only if it is better in both views, so neither view needs a wider interval for the other.
+as long as the baseline's has reached N / p steps when the baseline has reached N. So its loss after N / p steps minus
+its loss after N is added to its test loss. This correction comes from the program's own learning curve on the
+*validation* text (`learning_curve`), because the test text is scored once, at the end; the curve of a faster program is
+extrapolated. Each training is corrected with its own timing, so errors of the timing widen the interval. A program is
+confirmed better only if it is better in both of these views, so having two views does not widen the intervals.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Confirmation:
         rank: rank by `ranking_score`, from 1; None if a training failed.
         name: name of the program, as in `Retraining`.
         candidate_id: id of the candidate; None for programs that are not of this run.
-        trainings, failed: number of trainings, and of those without a loss.
+        trainings, failed: number of trainings, and number of trainings without a loss.
         test_loss_nats, test_bits_per_byte: means over the trainings, on the test text.
         test_word_perplexity: mean on the test text; None unless the text counts words.
         validation_bits_per_byte: mean on the validation text, to compare with the search.
@@ -102,17 +102,17 @@ class Confirmation:
 
     @property
     def unit(self) -> str:
-        """Unit of its score and its differences."""
+        """Unit of the score and the differences."""
         return loss_unit([(self.test_loss_nats, self.test_bits_per_byte)])
 
     @property
     def score(self) -> float | None:
-        """Loss on the test text in this unit."""
+        """Loss on the test text, in `unit`."""
         return self.test_loss_nats if self.test_bits_per_byte is None else self.test_bits_per_byte
 
     @property
     def views(self) -> dict[str, Estimate | None]:
-        """The differences to the baseline that count, by view: one without prices, otherwise two."""
+        """The differences to the baseline by view: at equal steps and at equal time, or only one without prices."""
         if self.price is None:
             return {"": self.difference}
         return {"at equal steps": self.difference, "at equal time": self.equal_time_difference}
@@ -121,7 +121,7 @@ class Confirmation:
     def ranking_score(self) -> float | None:
         """The larger of the differences at equal steps and at equal time, 0 for the baseline; None without any.
 
-        Differences are paired by seed. Means are not compared: programs with different seeds may be among them.
+        Differences are paired by seed. Mean losses are not compared, because programs may have different seeds.
         """
         if self.candidate_id == BASELINE_ID:
             return 0.0
@@ -171,9 +171,9 @@ def read_retraining(event: Event) -> Retraining:
 
 
 def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]:
-    """Return the confirmations, best first, from the retrainings with the last budget, as only these are comparable.
+    """Return the confirmations, best first. Only retrainings with the last budget count, because others differ in it.
 
-    The result is empty if only the baseline and library programs were retrained.
+    The result is empty if no candidate of the run other than the baseline was retrained.
     """
     if all(each.candidate_id in (None, BASELINE_ID) for each in retrainings):
         return ()
@@ -187,9 +187,9 @@ def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]
         paired_differences(bits, "baseline", simultaneous=True) if bits.get("baseline") else {}
         for bits in views.values()
     )
-    own_price = _own_price(arms)
+    baseline_price = _baseline_price(arms)
     rows = [
-        _confirmation(name, found, differences.get(name), corrected.get(name), own_price)
+        _confirmation(name, found, differences.get(name), corrected.get(name), baseline_price)
         for name, found in arms.items()
     ]
     rows.sort(key=_rank_order)
@@ -206,14 +206,14 @@ def _rank_order(row: Confirmation) -> tuple[bool, bool, bool, float, float]:
 def bits_by_view(arms: Mapping[str, Sequence[Retraining]]) -> dict[str, dict[str, dict[int, float]]]:
     """Return the losses of programs on the test text at equal steps and at equal time, by program and random seed.
 
-    A program without prices has no losses at equal time; for the baseline, they are the losses of its own training.
+    A program without prices has no losses at equal time; for the baseline, they are its losses at equal steps.
 
     Args:
         arms: retrainings by program.
     """
     at_equal_steps = {name: _bits_at_equal_steps(found) for name, found in arms.items()}
-    own_price = _own_price(arms)
-    at_equal_time = {name: _bits_at_equal_time(found, own_price) for name, found in arms.items()}
+    baseline_price = _baseline_price(arms)
+    at_equal_time = {name: _bits_at_equal_time(found, baseline_price) for name, found in arms.items()}
     if "baseline" in arms:
         at_equal_time["baseline"] = at_equal_steps["baseline"]
     return {"equal steps": at_equal_steps, "equal time": at_equal_time}
@@ -224,32 +224,32 @@ def _bits_at_equal_steps(found: Sequence[Retraining]) -> dict[int, float]:
     return {each.seed: each.evaluation.test_score for each in found if each.evaluation.test_score is not None}
 
 
-def _own_price(arms: Mapping[str, Sequence[Retraining]]) -> float:
-    """Return the baseline's own price: 1, except for a bias of the timing."""
+def _baseline_price(arms: Mapping[str, Sequence[Retraining]]) -> float:
+    """Return the measured price of the baseline, which only a bias of the timing makes different from 1."""
     timed = [each.evaluation.relative_step for each in arms.get("baseline", ()) if each.evaluation.relative_step]
     return fmean(timed) if timed else 1.0
 
 
-def _bits_at_equal_time(found: Sequence[Retraining], own_price: float) -> dict[int, float]:
-    """Return these losses as they would be after the time of the baseline's training; empty without prices."""
+def _bits_at_equal_time(found: Sequence[Retraining], baseline_price: float) -> dict[int, float]:
+    """Return the loss of each training on the test text at equal time, by random seed; empty without prices."""
     corrected = {}
     for each in found:
         one = each.evaluation
-        change = loss_change_nats(one, own_price / one.relative_step) if one.relative_step else None
+        change = loss_change_nats(one, baseline_price / one.relative_step) if one.relative_step else None
         if change is not None and one.test_loss_nats and one.test_score is not None:
             corrected[each.seed] = one.test_score * (1.0 + change / one.test_loss_nats)
     return corrected
 
 
 def retrained_candidates(confirmed: Iterable[Confirmation]) -> dict[int, Confirmation]:
-    """Return the candidates of the run by id, best first, without the baseline and programs of other origin."""
+    """Return the confirmations of the run's candidates by id, best first, without the baseline and other programs."""
     return {
         row.candidate_id: row for row in confirmed if row.candidate_id is not None and row.candidate_id != BASELINE_ID
     }
 
 
 def _sign(difference: Estimate | None) -> str:
-    """Return what a difference says; empty if it has no interval."""
+    """Return `better`, `worse` or `not told apart`; empty if the difference has no interval."""
     if difference is None or difference.low is None or difference.high is None:
         return ""
     return "better" if difference.high < 0 else "worse" if difference.low > 0 else "not told apart"
@@ -260,7 +260,7 @@ def _confirmation(
     found: Sequence[Retraining],
     difference: Estimate | None,
     equal_time_difference: Estimate | None,
-    own_price: float,
+    baseline_price: float,
 ) -> Confirmation:
     full = [each.evaluation for each in found if each.evaluation.test_loss_nats is not None]
 
@@ -282,6 +282,6 @@ def _confirmation(
         steps=mean("steps"),
         epochs=mean("epochs"),
         budget=found[0].budget,
-        price=price / own_price if price is not None and _bits_at_equal_time(found, own_price) else None,
+        price=price / baseline_price if price is not None and _bits_at_equal_time(found, baseline_price) else None,
         equal_time_difference=equal_time_difference,
     )

@@ -1,8 +1,8 @@
 """Differences from the baseline at equal time, for runs whose trainings are counted in steps.
 
-Such a run compares programs after the same number of steps. A step of one program may take longer than a step of
-another. So each difference is also given with the price of its steps, `slope * log(step time / the baseline's)` (see
-`search.guided.measurements`): an estimate of the difference after the same time.
+Such a run compares programs after the same number of steps, although a step of one program may take longer than a step
+of another. `slope * log(step time / the baseline's step time)` estimates what the longer steps cost in nats (see
+`search.guided.measurements`). Its sum with the difference estimates the difference after the same time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class EqualTime:
         manifest: manifest of the run.
 
     Attributes:
-        known: whether the run's strategy has such differences.
+        known: whether the run has such differences: a guided search with `trial.price`.
     """
 
     def __init__(self, manifest: Mapping[str, Any]):
@@ -64,7 +64,7 @@ def equal_time_deltas(manifest: Mapping[str, Any], finished: Sequence[FinishedTr
         finished: its finished trials, in order of arrival.
 
     Returns:
-        Differences by candidate; empty for runs of other strategies.
+        Differences by candidate; empty for runs without such differences.
     """
     equal_time = EqualTime(manifest)
     for trial in finished:

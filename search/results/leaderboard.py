@@ -1,9 +1,9 @@
 """The leaderboard: candidates ranked by loss, relative to the baseline and the noise of the baseline's own trials.
 
 Only candidates that trained the full budget are ranked. Those that diverged in another training follow, then those
-stopped at a hurdle, whose losses there are never compared with full ones. Faults come last. The ranks are
-*unconfirmed*: each comes from one training, scored on the validation text by which the search selected, so the best of
-many candidates looks better than it is. Results of retraining are listed separately (see `confirmation`).
+that a hurdle stopped: their losses are never compared with losses after the full budget. Faults come last. The ranks
+are *unconfirmed*: most come from one training, scored on the validation text that the search also selects by, so the
+best of many candidates looks better than it is. Results of retraining are listed separately (see `confirmation`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ABOUT = ("command", "seed", "budget_seconds", "dataset_hash", "versions", "machi
 
 
 def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
-    """Rank everything that a run has evaluated so far, and return the first `top` rows. The run may be in progress."""
+    """Return the leaderboard of a run, which may be in progress, with the first `top` rows; None: all rows."""
     with store.snapshot():
         ancestry, finished, events, manifest = store.ancestry(), store.evaluations(), store.events(), store.manifest
         hurdles = store.hurdles()
@@ -105,7 +105,7 @@ def leaderboard(store: StoreReader, top: int | None = None) -> Leaderboard:
 
 
 def full_budget(manifest: Mapping[str, Any]) -> float:
-    """Return the full budget of a trial, in its unit."""
+    """Return the full budget of a trial, in the trial's unit."""
     trial = manifest.get("config", {}).get("trial", {})
     return float(trial.get("budget_steps" if trial.get("unit") == "steps" else "budget_seconds", 1.0))
 
@@ -202,7 +202,7 @@ def _scaled(value: float | None, factor: float) -> float | None:
 
 
 def _speed(found: Sequence[Evaluation], step_ms: float | None, baseline: BaselineSummary) -> float | None:
-    """Return the baseline's step time divided by the candidate's, from steps timed in turns if there are any."""
+    """Return the baseline's step time divided by the candidate's; steps that were timed in turns are preferred."""
     relative = _mean(found, "relative_step")
     if relative:
         return (baseline.relative_step or 1.0) / relative
@@ -214,7 +214,7 @@ def _difference(value: float | None, reference: float | None) -> float | None:
 
 
 def row_order(row: LeaderboardRow) -> tuple[int, int, float, int]:
-    """Return the key by which rows are ordered: the best ranked first, then stopped trainings, then faults."""
+    """Return the key by which rows are ordered: ranked rows from the best, then stopped trainings, then faults."""
     if row.loss_nats is not None:
         return (0, int(row.diverged > 0), row.ranking_nats or row.loss_nats, row.id)
     if row.stopped_at_hurdle is not None and row.hurdle_loss_nats is not None:
@@ -235,11 +235,11 @@ def sum_by_key(statistics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def best_row(rows: Sequence[LeaderboardRow]) -> LeaderboardRow | None:
-    """Return the first candidate, other than the baseline, that trained its full budget."""
+    """Return the first ranked row that is not the baseline's."""
     return next((row for row in rows if row.rank is not None and row.id != BASELINE_ID), None)
 
 
 def leading_candidate(board: Leaderboard) -> int | None:
-    """Return the best retrained candidate; without one, the best of the search; None without results."""
+    """Return the id of the best retrained candidate, or else of the best of the search; None without results."""
     best = best_row(board.rows)
     return next(iter(retrained_candidates(board.confirmed)), None if best is None else best.id)

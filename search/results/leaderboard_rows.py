@@ -29,7 +29,7 @@ class BaselineSummary:
         noise_nats: half width of the 95% prediction interval (Student's t) for one more trial; None below two trials.
         lowest_nats, highest_nats: lowest and highest loss.
         step_ms: mean time of a step.
-        relative_step: its own relative step time: 1, except for a bias of the timing.
+        relative_step: relative step time of the baseline itself, which differs from 1 only by a bias of the timing.
     """
 
     trials: int
@@ -62,8 +62,9 @@ class LeaderboardRow:
         equal_time_delta_nats: estimated difference after the same time, where trainings are counted in steps; None for
             other runs.
         equal_time_delta_bits_per_byte: the same difference in bits per byte.
-        noise_multiple: the same difference in multiples of the baseline's noise; None if the noise is unknown or zero.
-        inside_noise: whether the difference is within the baseline's noise; None if unknown.
+        noise_multiple: the worse of these two differences, in multiples of the baseline's noise; None if the noise is
+            unknown or zero.
+        inside_noise: whether that difference is within the baseline's noise; None if unknown.
         steps, tokens, epochs: amount of training.
         step_ms: time of a step.
         speed: the baseline's step time divided by the candidate's; above 1 is faster.
@@ -73,7 +74,7 @@ class LeaderboardRow:
         structure_hash: hash of the canonical dataflow graph.
         quarantine: why the loss was suspicious, and what cleared it; empty if it was not.
         unconfirmed: whether the candidate has not been retrained and scored on the test text.
-        diverged: trials that diverged, of a candidate that also has full trials.
+        diverged: number of trials that diverged, if the candidate also has full trials; otherwise 0.
     """
 
     rank: int | None
@@ -110,7 +111,7 @@ class LeaderboardRow:
 
     @property
     def comparable(self) -> bool:
-        """Whether it trained its full budget and never diverged: only such rows have a rank."""
+        """Whether the candidate trained its full budget and never diverged; only such rows have a rank."""
         return self.loss_nats is not None and not self.diverged
 
     @property
@@ -133,7 +134,7 @@ class LeaderboardRow:
 
     @property
     def better(self) -> bool | None:
-        """Whether it is better by more than the noise, at equal steps and at equal time; None if that is not known."""
+        """Whether the candidate is better by more than the noise, at equal steps and at equal time; None if unknown."""
         if self.delta_nats is None or self.inside_noise is None:
             return None
         return max(self._deltas(self.delta_nats)) < 0 and not self.inside_noise and not self.diverged
@@ -206,7 +207,7 @@ class RunTotals:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """The result of a run.
+    """The ranked candidates of a run, and its totals.
 
     Attributes:
         run: path of the run.
@@ -215,7 +216,7 @@ class Leaderboard:
         totals: totals of the run.
         confirmed: results of retraining, best first; empty if no candidate was retrained.
         ladder: results of retraining at other scales; None if there are none.
-        predictions: predictions by which trainings were stopped, against the losses reached; None for runs without.
+        predictions: calibration of the predictions that stop trainings; None for runs without predictions.
         initial_programs: origin of each imported initial program, by candidate id.
         about: what the results depend on: command, device, versions, random seed, text and every setting.
     """

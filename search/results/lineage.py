@@ -1,7 +1,7 @@
 """Lineage: the edits that lead from the baseline, or from an initial program, to a candidate.
 
-Every program is the baseline with a set of edits, each named by the first candidate that has it. A mutation
-has the edits of its parent and its own, a merge those of both parents, a revert lacks one edit of its parent.
+Every program is the baseline with a set of edits. Each edit is identified by the first candidate that has it. A mutated
+child has its parent's edits and its own, a merge the edits of both parents, a revert all edits of its parent but one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class LineageStep:
     Attributes:
         candidate_id: first candidate with the edit.
         mutations: how that candidate differs from its parent, or the origin of an initial program.
-        merged_from: parents that have the edit, if the lineage is that of a merge; otherwise empty.
+        merged_from: in the lineage of a merge, the parents that have the edit; otherwise empty.
     """
 
     candidate_id: int
@@ -34,11 +34,15 @@ class LineageStep:
 
 
 def trace_lineage(ancestry: Mapping[int, Ancestor], candidate_id: int) -> tuple[LineageStep, ...]:
-    """Return the edits of a candidate, the oldest first; none for the baseline."""
+    """Return the edits of a candidate, the oldest first; () for the baseline."""
     parents = _parents(ancestry[candidate_id])
-    held = {parent: find_edits(ancestry, parent) for parent in parents if len(parents) > 1}
+    parent_edits = {parent: find_edits(ancestry, parent) for parent in parents if len(parents) > 1}
     return tuple(
-        LineageStep(edit, ancestry[edit].mutations, tuple(sorted(parent for parent in held if edit in held[parent])))
+        LineageStep(
+            edit,
+            ancestry[edit].mutations,
+            tuple(sorted(parent for parent in parent_edits if edit in parent_edits[parent])),
+        )
         for edit in sorted(find_edits(ancestry, candidate_id))
     )
 
@@ -62,7 +66,7 @@ def lineage_start(lineage: Sequence[LineageStep], initial_programs: Mapping[int,
 
 
 def merged_parents(lineage: Sequence[LineageStep]) -> tuple[int, ...]:
-    """Return the two parents of a merge by its lineage; none for other candidates."""
+    """Return the two parents of a merge, found in its lineage; () for other candidates."""
     return tuple(sorted({parent for step in lineage for parent in step.merged_from}))
 
 

@@ -66,7 +66,7 @@ def named_program(text: str, model: ModelConfig) -> NamedProgram:
 
     Args:
         text: name of a library program, `RUN:ID` (a number, `best` or `baseline`), or a file of DNA.
-        model: configuration; library programs are made for its width and heads; files are assumed to be.
+        model: configuration; library programs are made for its width and heads, and files are assumed to be for them.
 
     Raises:
         UsageError: the text is none of these.

@@ -2,8 +2,8 @@
 
 A program that wins in a small model after a minute may lose in a large one after an hour. Each scale is a separate
 confirmation (`confirmation`): fresh seeds, paired with the baseline's, scored on the test text. Two scales are compared
-by the rank correlations of the programs that both ranked. Noise lowers them: programs that are not distinguishable are
-in random order at each scale, so a low correlation says little about near-equals, and much about clear differences.
+by the rank correlations of the programs that both ranked. Noise lowers the correlations: programs that cannot be
+distinguished are in random order at each scale. So a low correlation is evidence only if the programs differ clearly.
 
 The lowest scale is the size of the run itself.
 """
@@ -81,7 +81,7 @@ class Scale:
 
     @property
     def size(self) -> tuple[float, ...]:
-        """Sort key: number of block weights up to a factor, then the cost of a training."""
+        """Sort key: number of block weights up to a constant factor, then the settings that make a training longer."""
         return self.layers * self.unit**2, self.budget, self.length, self.batch, self.learning_rate, self.devices
 
 

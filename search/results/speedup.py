@@ -2,15 +2,15 @@
 
     factor = compute of the baseline's full training / compute at which the program reaches the baseline's final loss
 
-Compute is the budget spent, in the trial's unit. The losses are validation losses at points of the training: their mean
-over seeds, its running minimum, interpolated in the logarithm of compute. A program that does not reach the baseline's
-loss has a factor below 1: the compute at which the baseline reached the program's final loss, divided by the full
-budget. A factor outside the measured points is reported as a bound.
+Compute is the budget spent, in the trial's unit. The loss of a program is measured on validation text at points of its
+training, averaged over seeds, replaced by its running minimum, and interpolated in the logarithm of compute. A program
+that does not reach the baseline's loss has a factor below 1: the compute at which the baseline reached the program's
+final loss, divided by the full budget. A factor outside the measured points is reported as a bound.
 
-The interval is our own. The seeds are resampled with replacement, the same ones for both programs. The standard error
+The interval is our own. The seeds are resampled with replacement, the same seeds for both programs. The standard error
 is the standard deviation of the factor's logarithm over these draws, times sqrt(n / (n - 1)). The interval is Student's
-with n - 1 degrees of freedom, since percentiles of a few seeds would be too narrow. A factor is not claimed after four
-epochs: repeated text loses its value (Muennighoff et al. 2023), and the factor would measure that.
+with n - 1 degrees of freedom, since percentiles of a few seeds would be too narrow. No factor is claimed after more
+than four epochs: repeated text loses its value (Muennighoff et al. 2023), and the factor would measure that.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Speedup:
     Attributes:
         factor: speedup, above 1 if the program is faster; None if it is not claimed.
         low, high: ends of the interval; None for fewer than two seeds.
-        bound: `>` or `<` if the factor is a bound, as it lies outside the measured points; otherwise empty.
+        bound: `>` or `<` if the factor is only a bound, because it lies outside the measured points; otherwise empty.
         why_none: reason why a factor is not claimed; otherwise empty.
     """
 
@@ -125,7 +125,7 @@ class _Table:
 
 
 def _table(curves: Sequence[LossCurve]) -> _Table:
-    """Return the curves at the points of the shortest one; longer curves are interpolated, and their ends kept."""
+    """Return the curves at the points of the shortest one; longer curves are interpolated but keep their last point."""
     grid = np.log(min(curves, key=lambda curve: len(curve.compute)).compute)
     log_compute, losses = [], []
     for curve in curves:
@@ -149,7 +149,7 @@ def _factor(candidate: _Table, baseline: _Table, draw: np.ndarray) -> tuple[floa
 
 
 def _reached(log_compute: np.ndarray, loss: np.ndarray, goal: float) -> tuple[float, bool]:
-    """Return the log of the compute at which a falling curve reaches a loss, and whether it did by its first point."""
+    """Return the log of the compute at which a falling curve reaches a loss, and whether that is at its first point."""
     first = int(np.argmax(loss <= goal))
     if first == 0:
         return float(log_compute[0]), True

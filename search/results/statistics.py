@@ -7,7 +7,7 @@ order, so they share part of their noise, which cancels in differences. The mode
 
 fitted by least squares. Sigma is pooled over all arms, with (arms - 1) (seeds - 1) degrees of freedom if no cell is
 missing. A difference of two arms has the standard error sigma sqrt(2 / seeds). With two arms this is the paired t test;
-with more, the pooled sigma is much better known than that of each pair. The model assumes that all arms are about
+with more, the pooled sigma is much better known than the sigma of each pair. The model assumes that all arms are about
 equally noisy: one very unstable arm widens the intervals of all. One seed gives a mean and no interval.
 
 References: Box, Hunter & Hunter, Statistics for Experimenters, chapter 4 (randomised blocks); Sidak (1967),
@@ -26,6 +26,7 @@ import numpy as np
 __all__ = [
     "Estimate",
     "Noise",
+    "finite_or_none",
     "known_mean",
     "mean_interval",
     "paired_differences",
@@ -110,6 +111,11 @@ def known_mean(values: Iterable[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
+def finite_or_none(value: float) -> float | None:
+    """Return a value as a Python float, or None if it is not finite."""
+    return float(value) if math.isfinite(value) else None
+
+
 def mean_interval(values: Sequence[float]) -> Estimate:
     """Return the mean of trainings with Student's 95% interval, from their own spread.
 
@@ -123,7 +129,7 @@ def mean_interval(values: Sequence[float]) -> Estimate:
 
 
 def prediction_interval(values: Sequence[float]) -> Estimate:
-    """Return the 95% interval for one further training; wider than `mean_interval`, as it adds the noise of one.
+    """Return the 95% interval for one further training; it is wider than `mean_interval` by the noise of that training.
 
     A single training of another program inside the baseline's prediction interval is not evidence of a difference.
     """
@@ -161,7 +167,7 @@ def paired_differences(
         simultaneous: widen the intervals so that all hold together, as needed if the best of them is picked.
 
     Returns:
-        The mean of arm minus baseline for every other arm, with an interval if there are two pairs.
+        The mean of arm minus baseline for every other arm, with an interval if there are two or more pairs.
     """
     reference = losses.get(baseline, {})
     pairs = {

@@ -3,15 +3,15 @@
     baseline, candidate    the two programs
     without N              candidate without change N; what it loses is the ablation effect
     only N                 baseline with change N; what it gains is the insertion effect
-    no-op                  a rewrite that computes the same (`null_rewrite`); its "effect" is the noise of the study
+    no-op                  a rewritten program of the same function (`null_rewrite`); its "effect" is the study's noise
 
 All programs are trained with the same fresh random seeds and scored on the test split. Programs that compute the same
 function are trained once; programs that the language refuses are listed with the reason. Both effects are signed so
-that a positive one says the change helps.
+that a positive effect means that the change helps.
 
 Then the block is minimised. All changes that are not shown to help are dropped together, and the remaining program is
 trained. If it is worse than the candidate, the half of the dropped changes with the larger effects is restored, and so
-on. This training is our choice: small effects may add up, so single ablations do not suffice.
+on. We train the smaller program, because small effects may add up, and then single ablations do not show the loss.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .study_queue import ONE_REPEAT, Arm, Training, format_devices, losses_by_ar
 __all__ = ["Ablation", "Effect", "MinimizationRound", "ablate", "effect_verdict"]
 
 MAX_ROUNDS = 3
-"""Number of programs tried as the minimal one; if all are worse, no change is dropped."""
+"""Largest number of programs tried as the minimal one; if all are worse, no change is dropped."""
 
 LEVEL = 0.95
 """Confidence of all intervals of an ablation together."""
@@ -76,9 +76,9 @@ class MinimizationRound:
     """A program tried as the minimal one.
 
     Attributes:
-        kept: numbers of its changes.
-        cost: its loss minus the candidate's; None if it did not train.
-        accepted: whether it is not shown to be worse.
+        kept: numbers of the program's changes.
+        cost: the program's loss minus the candidate's; None if it did not train.
+        accepted: whether the program is not shown to be worse.
     """
 
     kept: tuple[int, ...]
@@ -92,7 +92,7 @@ class Ablation:
 
     Attributes:
         name, baseline_name: names of the candidate and the baseline.
-        whole: loss of the baseline minus that of the candidate: the effect of all changes together.
+        whole: loss of the baseline minus loss of the candidate: the effect of all changes together.
         effects: effects of the changes that are not silent.
         silent: descriptions of the changes that do not change the function.
         control: effect of the no-op; None if neither program can be rewritten.
@@ -101,7 +101,7 @@ class Ablation:
             numbers of its changes.
         seeds, config, dataset_hash, device: settings of the trainings.
         trainings: all trainings.
-        notes: sentences a reader must know.
+        notes: sentences that a reader must know.
     """
 
     name: str
@@ -181,8 +181,7 @@ def ablate(
         options: how the study runs.
         seeds: random seeds of the trainings.
         log: path of the log of finished trainings, from which an interrupted ablation resumes.
-        most_trials: largest number of trainings; programs of the baseline with one edit are left out first, then the
-            minimisation.
+        most_trials: largest number of trainings; the programs `only N` are left out first, then the minimisation.
         run: manifest of the run of the candidate, whose text is used; None: the text of `config`.
 
     Raises:
@@ -263,12 +262,12 @@ class _Results:
         return f"{result.outcome} with {len(failed)} of {len(self.seeds)} repeats{message}"
 
     def cost(self, arm: str, reference: str) -> Estimate | None:
-        """Return the loss of an arm minus that of a reference arm, paired by seed."""
+        """Return the loss of an arm minus the loss of a reference arm, paired by seed."""
         level = simultaneous_level(LEVEL, self.comparisons)
         return paired_differences(losses_by_arm(self.trainings), reference, level).get(arm)
 
     def gain(self, arm: str) -> Estimate | None:
-        """Return the loss of the baseline minus that of an arm."""
+        """Return the loss of the baseline minus the loss of an arm, paired by seed."""
         found = self.cost(arm, BASELINE)
         if found is None:
             return None
@@ -334,7 +333,7 @@ def _minimise(
 
 
 def _without_unused_permission(dna: DNA, config: RunConfig) -> DNA:
-    """Return the program without its permission to depend on the length, unless it needs it."""
+    """Return the program without its permission to depend on the length, if it does not use that."""
     plain = replace(dna, length_dependent=False)
     try:
         build_graph(plain, length_dependent=config.model.length_dependent)

@@ -39,7 +39,7 @@ BASELINE, CANDIDATE, NO_OP = "baseline", "candidate", "no-op"
 
 
 class AblationPlan:
-    """Arms of the first round.
+    """Programs of the first round of an ablation, as arms of a study.
 
     Args:
         config: configuration of every training.
@@ -56,7 +56,7 @@ class AblationPlan:
         without: arm and note, as `add` returns them, of the candidate without each change in `kept`.
         alone: arm and note of the baseline with each change in `kept` alone.
         control: arm that the no-op is compared with; None if neither program allows a no-op.
-        notes: sentences a reader must know.
+        notes: sentences that a reader must know.
     """
 
     def __init__(self, config: RunConfig, baseline: NamedProgram, candidate: NamedProgram):
@@ -90,7 +90,7 @@ class AblationPlan:
         return len(estimated) + 1 + (self.control is not None)
 
     def add_subset(self, name: str, applied: frozenset[int] | set[int]) -> tuple[str | None, str]:
-        """Plan the baseline with some changes, which may not be well-formed; the values are those of `add`."""
+        """Plan the baseline with some of the changes, which may be malformed; return the same values as `add`."""
         try:
             return self.add(name, self.between.apply(applied))
         except MalformedProgramError as error:
@@ -109,10 +109,10 @@ class AblationPlan:
         return name, ""
 
     def limit_trainings(self, repeats: int, most_trials: int | None) -> None:
-        """Leave out the baseline with one edit each if there would be more than `most_trials` trainings.
+        """Leave out the arms `only N` if there would be more than `most_trials` trainings.
 
         Raises:
-            UsageError: there are still too many.
+            UsageError: there would still be too many.
         """
         if most_trials is None or len(self.arms) * repeats <= most_trials:
             return
@@ -122,7 +122,7 @@ class AblationPlan:
         for number, (arm, _) in self.alone.items():
             if arm in dropped:
                 self.alone[number] = None, "left out because of --max-trials"
-        self.notes.append(f"the baseline with one edit each is left out, because --max-trials is {most_trials}.")
+        self.notes.append(f"programs of one change each are left out, because --max-trials is {most_trials}.")
         if len(self.arms) * repeats > most_trials:
             raise UsageError(
                 f"{len(self.arms)} programs with {repeats} repeats need {len(self.arms) * repeats} trainings, "
@@ -135,13 +135,13 @@ class AblationPlan:
 
     def _add_control(self, *programs: tuple[str, DNA]) -> None:
         for name, dna in programs:
-            twin = null_rewrite(dna, length_dependent=self.config.model.length_dependent)
-            if twin is not None:
-                self.arms.append(self._arm(NO_OP, twin, check(twin, self.config).unit))
+            rewritten = null_rewrite(dna, length_dependent=self.config.model.length_dependent)
+            if rewritten is not None:
+                self.arms.append(self._arm(NO_OP, rewritten, check(rewritten, self.config).unit))
                 self.control = name
                 return
         self.notes.append(
-            "without a no-op as control: neither program computes the mean of (x - mean)², which the no-op rewrites."
+            "there is no no-op as control, because neither program has the mean of (x - mean)², which it rewrites."
         )
 
 
@@ -176,7 +176,7 @@ class AblationPair:
 
 
 def pair_from_run(store: Store, named: str) -> AblationPair:
-    """Return a candidate of a run, which is named by its number or `best`, with the baseline of the run.
+    """Return a candidate of a run, named by its number or `best`, and the baseline of the run.
 
     Raises:
         UsageError: the candidate does not exist, or is the baseline.

@@ -1,8 +1,9 @@
 """Comparison of programs: several repeats of each, paired with a baseline, and what the differences show.
 
 Programs come from the library, from runs, or from DNA files. `match` chooses each program's unit of width so that its
-cost equals the baseline's, and `sweep` chooses its learning rate, so that neither decides the comparison. Final results
-are scored once on the test split. Curves, speedup factors and the choice of learning rates use the validation split.
+cost equals the baseline's, and `sweep` chooses its learning rate, so that neither of them decides the comparison. Final
+results are scored once on the test split. Curves, speedup factors and the choice of learning rates use the validation
+split.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FIRST_POINT = 0.04
 
 
 def curve_points(config: RunConfig) -> tuple[float, ...]:
-    """Return the points of the budget at which curves are measured, evenly spaced in its logarithm, without the end."""
+    """Return the points of the budget at which curves are measured, evenly spaced in log(budget), without the end."""
     budget = config.trial.budget
     points = [budget * FIRST_POINT ** (1 - number / (POINTS - 1)) for number in range(POINTS - 1)]
     if config.trial.unit == "steps":
@@ -66,7 +67,7 @@ def compare(
         log: path of the log of finished trainings, from which an interrupted comparison resumes.
         sweep: number of learning rates tried for each program, spaced by factors of two around the configured one; the
             validation loss with the first seed decides.
-        match: cost that is made as near to the baseline's as a whole unit of width allows.
+        match: cost that is made as near to the baseline's as a whole unit of width allows; None: as in `matched_units`.
 
     Raises:
         UsageError, WorkFailedError, Interrupted: as in `Study`.
@@ -104,7 +105,7 @@ def compare(
 
 
 def _distinct(programs: Sequence[NamedProgram]) -> tuple[list[NamedProgram], list[str]]:
-    """Return each program once, and notes: a duplicate would share its trainings and seem to show zero noise."""
+    """Return each program once, and notes. Duplicates would share their trainings, as if there were no noise."""
     kept: dict[str, NamedProgram] = {}
     notes = []
     for program in programs:

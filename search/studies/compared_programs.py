@@ -50,10 +50,10 @@ def matched_units(
     """Return the unit of width that each program is trained at, and notes for the reader.
 
     Args:
-        programs: programs, the baseline first, which keeps the configured unit.
+        programs: programs, the baseline first.
         model: configuration of the model.
-        match: cost that is made as near to the baseline's as a whole unit allows; None keeps the configured unit, or
-            that inside `model.parameter_range`.
+        match: cost that is made as near as a whole unit allows to the baseline's at the configured unit; None: the
+            configured unit, or the unit that brings the program into `model.parameter_range`.
 
     Raises:
         UsageError: a program is invalid at its width.

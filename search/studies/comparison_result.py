@@ -29,7 +29,7 @@ class ComparisonRow:
         name: name of the program.
         unit: unit of width that it was trained at.
         learning_rate: peak learning rate.
-        at_edge: whether this is the lowest or highest learning rate of the sweep.
+        at_edge: whether that is the lowest or highest learning rate of the sweep.
         test_loss_nats, test_bits_per_byte, validation_bits_per_byte: means over repeats.
         difference: test loss minus the baseline's in `Comparison.loss_unit`, over the seeds that both finished; None
             for the baseline.
@@ -92,7 +92,7 @@ class Comparison:
         versions: versions of Python and packages.
         allowance_seconds: time charged for a step of the baseline, in reference seconds.
         sweep: learning rate factors with validation losses in nats (None after a failure), by name of the program.
-        notes: sentences a reader must know.
+        notes: sentences that a reader must know.
         trainings: trainings behind the rows, without those of the sweep at other learning rates.
         command: command line that made the comparison.
     """
@@ -226,7 +226,9 @@ def comparison_notes(
         notes.append(f"learning rates, chosen by the validation loss of seed {seeds[0]}: {rates}.")
         edges = [row.name for row in rows if row.at_edge]
         if edges:
-            notes.append(f"{', '.join(edges)}: the best rate is at the edge of the sweep; one beyond it may be better.")
+            notes.append(
+                f"{', '.join(edges)}: the best rate is at the edge of the sweep; a rate outside may be better."
+            )
     if len(seeds) < 2:
         notes.append(ONE_REPEAT)
     waits = [training.evaluation.input_wait_share or 0.0 for training in trainings]

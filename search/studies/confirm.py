@@ -1,4 +1,4 @@
-"""Confirmation of a run's best candidates: retrain them and the baseline, score test text.
+"""Confirmation of a run's best candidates: retrain them and the baseline, and score them on test text.
 
 Every program is trained with the same fresh random seeds. The trainings form a study with a log in the run's folder.
 Their results are stored as events of the run, which `results/confirmation.py` reads. An interrupted confirmation
@@ -28,7 +28,7 @@ from .confirm_at_scale import (
     add_retrainings,
     baseline_contender,
     check_baseline,
-    curve_points,
+    equal_time_points,
     is_complete,
     log_path,
     retrain_at_scale,
@@ -95,7 +95,7 @@ def confirm_store(
         programs[0].dna,
         log_path(store, LOG.format(budget=budget), config),
         options,
-        points=curve_points(config),
+        points=equal_time_points(config),
         run=store.manifest,
         allowance_seconds=allowance_seconds,
     ) as study:

@@ -6,7 +6,7 @@ not changed, except that a query scale that equals the one for the run's width i
 that the search resized keeps the ratio of its unit to the baseline's, rounded to a whole unit. A program that is
 invalid at a scale's width or length is not trained there, and the ladder gives the reason.
 
-If budgets are in reference seconds, these are measured by the baseline's step at that scale.
+Reference seconds, if budgets are in them, are counted by the baseline's step time at that scale.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
     "add_retrainings",
     "baseline_contender",
     "check_baseline",
-    "curve_points",
+    "equal_time_points",
     "explain_unfit",
     "is_complete",
     "log_path",
@@ -111,7 +111,7 @@ def retrain_at_scale(
         arms[contenders[0].name].dna,
         log_path(store, LOG.format(**size.to_dict()), scale),
         options,
-        points=curve_points(scale),
+        points=equal_time_points(scale),
         run=store.manifest,
         allowance_seconds=None if resized else allowance_seconds,
     ) as study:
@@ -149,7 +149,7 @@ def add_retrainings(
         store: store of the run.
         kind: kind of the events.
         retrainings: retrainings to add.
-        known: name and random seed of the retrainings that the run holds already.
+        known: name and random seed of the retrainings that the run already has.
         details: further values for the payload, by name of the program.
     """
     with store.transaction():  # one wait for the disk
@@ -160,28 +160,28 @@ def add_retrainings(
             store.add_event(kind, {**details.get(each.name, {}), **stored.payload()}, each.candidate_id)
 
 
-def curve_points(config: RunConfig) -> tuple[float, ...]:
+def equal_time_points(config: RunConfig) -> tuple[float, ...]:
     """Return the points of the budget at which retrainings are evaluated: none unless steps are counted and timed."""
     return tuple(share * config.trial.budget for share in POINTS) if config.trial.price else ()
 
 
 def log_path(store: Store, name: str, config: RunConfig) -> Path:
-    """Return the path of a log in the run's folder; a log of trainings with evaluations on the way has its own name."""
+    """Return the path of a log in the run's folder; the name depends on whether trainings are also evaluated midway."""
     path = store.run.path / name
-    return path.with_stem(f"{path.stem}-priced") if curve_points(config) else path
+    return path.with_stem(f"{path.stem}-priced") if equal_time_points(config) else path
 
 
 def is_complete(retraining: Retraining, config: RunConfig) -> bool:
-    """Return whether a stored retraining has all that the configuration measures; earlier versions had no prices."""
+    """Return whether a stored retraining has all that the configuration measures; earlier versions lacked prices."""
     evaluation = retraining.evaluation
-    return evaluation.outcome != "ok" or not curve_points(config) or bool(evaluation.hurdle_losses)
+    return evaluation.outcome != "ok" or not equal_time_points(config) or bool(evaluation.hurdle_losses)
 
 
 def check_baseline(baseline: Contender, own: RunConfig, scales: Sequence[RunConfig]) -> None:
     """Check that the baseline, which all others are compared with, can be trained at all scales.
 
     Raises:
-        UsageError: it is invalid at one of them.
+        UsageError: the baseline is invalid at one of the scales.
     """
     for scale in scales:
         if why := explain_unfit(baseline.arm(scale.model, own.model.unit), scale):

@@ -1,7 +1,8 @@
 """The end of a run: the best candidates are retrained, stage by stage, within the time that the search leaves.
 
-`final_stages` has the rule. The time to keep is decided again after each training of the baseline, which shows how long
-a training takes. Trainings that are not finished in time are reported, with the command that completes them.
+`final_stages` decides the stages. The time to keep for them is computed again after each training of the baseline,
+which shows how long a training takes. Trainings that do not finish in time are reported, with a command to complete
+them.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class EndOfRun:
         return sum(stage.seconds for stage in stages)
 
     def short_budget(self, baseline: Sequence[Evaluation], seconds: float) -> str:
-        """Return a note if few trainings fit on each worker, or an empty text; budgets in seconds are fitted before.
+        """Return a note if few trainings in steps fit on each worker; otherwise, and for budgets in seconds, ''.
 
         Args:
             baseline: full trainings of the baseline so far.
@@ -107,7 +108,7 @@ class EndOfRun:
         fit, enough = max(seconds, 0.0) / each, self.budget_seconds - seconds + MIN_TRIALS_PER_WORKER * each
         return (
             f"a full training takes about {format_duration(each)}, so about {fit:.0f} on each worker fit into the rest "
-            f"of the budget: expect little improvement; {format_duration(enough)} or more would be better"
+            f"of the budget: expect little improvement; a budget of {format_duration(enough)} or more would be better"
         )
 
 
@@ -115,7 +116,7 @@ def confirm_at_end(store: Store, end: EndOfRun, options: StudyOptions) -> str:
     """Retrain the best candidates of an open run until the deadline of `options`.
 
     Returns:
-        What is left to do, with its command; empty if nothing is, or if there was no time to begin.
+        What is left to do, with the command for it; empty if nothing is left, or if there was no time to begin.
 
     Raises:
         Interrupted: Ctrl-C; finished trainings are saved.
@@ -182,7 +183,7 @@ def _confirm_larger(
 
 
 class _Watch:
-    """Announces the progress of a stage, and remembers how much of it is finished."""
+    """Observer of a stage: prints its progress, and counts the finished trainings."""
 
     def __init__(self, options: StudyOptions, where: str = ""):
         self._options = options

@@ -6,10 +6,10 @@
     from a day     twice the candidates                   the best four, each training 4 times as long
     from a week    four times the candidates              the best eight, each training 16 times as long
 
-Longer trainings at the larger size show whether a gain lasts. These are limits. A quarter of the budget is kept at
-most, and the numbers shrink until the trainings fit. Each program is trained `search.confirm_repeats` times, and up to
-twice as often in time that is left: intervals of a few trainings are wide. If a larger size follows, the first stage
-takes at most half of the time before it is repeated more often.
+Longer trainings at the larger size show whether a gain lasts. All these numbers are upper limits. At most a quarter of
+the budget is kept, and the numbers shrink until the trainings fit. Each program is trained `search.confirm_repeats`
+times, and up to twice as often if time is left, because intervals of a few trainings are wide. If there is a stage at
+the larger size, the first stage is planned within half of the kept time, and gets more repeats from what is left.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MOST_REPEATS = 2
 """Largest number of trainings of each program, as a multiple of `search.confirm_repeats`."""
 
 BESIDE = "PRIMER_EZ"
-"""Library program that is trained beside the candidates when the budget is an hour or more."""
+"""Library program that is trained together with the candidates if the budget is an hour or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Growth:
     """Factors by which the end of a longer run trains more.
 
     Attributes:
-        candidates: candidates of both stages.
-        length: length of a training at the larger size.
+        candidates: factor on the candidates of both stages.
+        length: factor on the length of a training at the larger size.
     """
 
     candidates: int = 1
@@ -73,7 +73,7 @@ class Stage:
     Attributes:
         larger: whether the models have the larger size, `search.scale_up`.
         top: number of the best candidates; the baseline is also trained.
-        beside: library programs trained beside them.
+        beside: library programs that are also trained.
         repeats: number of trainings of each program.
         seconds: estimated wall clock; in `stage_limits`, the longest one.
     """
@@ -143,7 +143,7 @@ def lengthened(larger: RunConfig, config: RunConfig, budget_seconds: float) -> R
     """Return the settings of the larger size with trainings as long as the budget allows.
 
     Args:
-        larger: settings of `search.scale_up`; a budget that it names itself stays.
+        larger: configuration at the size `search.scale_up`; if that has another budget, it is kept.
         config: run configuration.
         budget_seconds: wall clock of the whole search.
     """
@@ -160,7 +160,7 @@ def own_stage(limit: Stage, repeats: int, workers: Workers, each: float) -> Stag
     Library programs are left out before the last candidate is.
 
     Args:
-        limit: largest numbers, and the time.
+        limit: largest numbers of the stage, and its time.
         repeats: number of trainings of each program.
         workers: workers that train.
         each: seconds of one training.
@@ -176,7 +176,8 @@ def own_stage(limit: Stage, repeats: int, workers: Workers, each: float) -> Stag
 def larger_stage(limit: Stage, least_repeats: int, workers: Workers, each: float) -> Stage | None:
     """Return the stage at the larger size within its limit, or None if two trainings of each program do not fit.
 
-    As many repeats as fit are made; fewer candidates with `least_repeats` come before more candidates with two.
+    The stage has the most candidates that fit with `least_repeats` trainings each, or if none fits, with two trainings
+    each. Then it has as many repeats as fit.
     """
     fit = workers.fitting(limit.seconds, each)
     for least in dict.fromkeys((least_repeats, min(2, least_repeats))):

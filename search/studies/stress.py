@@ -1,7 +1,7 @@
 """Stress test: a program in deep, long and low-precision models, at initialisation and after some training.
 
 Each model is trained on real text as in a trial, and its activations are recorded before and after. Then the input of
-its first layer, and separately all its dense kernels, are scaled until the loss or a gradient is not finite.
+its first layer, and separately all its dense kernels, are scaled up until the loss or a gradient is not finite.
 `stress_result` defines which results are safe.
 """
 
@@ -50,7 +50,7 @@ def program_and_config(run: str, candidate: str | None, config: RunConfig | None
 
 
 def parse_integers(option: str, text: str) -> list[int]:
-    """Return the whole numbers in a text, which are separated by commas.
+    """Return the whole numbers of a text, in which commas separate them.
 
     Raises:
         UsageError: the text contains anything else.

@@ -39,11 +39,11 @@ WEIGHT_MARGIN = 4.0
 """Factor on all dense kernels that must be safe: queries and keys grow in training, so scores grow 16 times."""
 
 GRADIENT_MARGIN = 1e3
-"""Largest ratio of gradient norms between layers. All are clipped by the same factor; beyond this ratio the layers with
-small gradients would hardly change."""
+"""Largest ratio of gradient norms between layers. All layers are clipped by the same factor, so above this ratio the
+layers with small gradients would hardly change."""
 
 LOSS_MARGIN = 0.5
-"""Largest increase of the loss in nats; beyond it, training diverges (at a learning rate for the preset's own size)."""
+"""Largest increase of the loss in nats; above it, training diverges (at a learning rate for the preset's own size)."""
 
 LARGEST_SCALE = 1e4
 """Largest factor that the probes try."""
@@ -121,7 +121,7 @@ class Failure:
 
     Attributes:
         at: training step or scale factor at which it occurs.
-        where: name of its layer and node.
+        where: name of the layer and node.
     """
 
     at: float
@@ -171,7 +171,7 @@ class StressResult:
             if (largest := stats.activations[0]).value is None or largest.value > VALUE_LIMIT:
                 yield f"{largest.node} reaches {quantity(largest.value)}, its square overflows"
             if (ratio := stats.gradient_ratio) is None or ratio > GRADIENT_MARGIN:
-                yield f"gradients of its layers differ {quantity(ratio)} times"
+                yield f"ratio of its layers' gradients: {quantity(ratio)}"
         first, last = self.losses
         if first is not None and last is not None and last > first + LOSS_MARGIN:
             yield f"its loss rose from {first:.2f} to {last:.2f}"
@@ -188,5 +188,5 @@ class StressResult:
 
 
 def quantity(value: float | None) -> str:
-    """Return a number with three digits; None means not finite."""
+    """Return a number as text with three digits; `not finite` for None."""
     return "not finite" if value is None else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""Model of the stress test: a program that is trained, recorded, and scaled until it fails."""
+"""Model of the stress test: a program is trained, recorded, and scaled until a value is not finite."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from ...workers.training.steps.optimizer import initial_state, make_optimizer
 from ...workers.training.steps.train_state import TrainState
 from ...workers.training.steps.train_step import StepFunctions
 from ..config import RunConfig
+from ..results.statistics import finite_or_none
 from .stress_result import LARGEST_SCALE, ActivationPeak, ActivationStats, Failure, StressResult, StressSetting
 
 __all__ = ["StressedModel"]
@@ -68,7 +69,7 @@ class StressedModel:
         initial = self._stats(self.record(self.state.parameters, batch, 1.0))
         losses, failure, parameters = self._train(steps)
         tail = losses[-max(1, len(losses) // 10) :]
-        ends = (_finite(losses[0]), _finite(float(np.mean(tail)))) if losses else (None, None)
+        ends = (finite_or_none(losses[0]), finite_or_none(float(np.mean(tail)))) if losses else (None, None)
         if failure is not None:
             return StressResult(self.setting, steps, initial, None, ends, failure, None, None)
         trained = self._stats(self.record(parameters, batch, 1.0))
@@ -114,18 +115,14 @@ class StressedModel:
             float(np.nan_to_num(recorded.highest[:, node], nan=LARGEST_VALUE).max()) for node in self.unshifted_scores
         ]
         return ActivationStats(
-            _finite(float(recorded.loss)),
+            finite_or_none(float(recorded.loss)),
             tuple(self._peak(magnitudes, node) for node in by_node[:5]),
             score,
-            _finite(max(unshifted)) if unshifted else None,
-            _finite(float(recorded.gradient_norm)),
-            tuple(_finite(float(norm)) for norm in recorded.gradient_norms),
+            finite_or_none(max(unshifted)) if unshifted else None,
+            finite_or_none(float(recorded.gradient_norm)),
+            tuple(finite_or_none(float(norm)) for norm in recorded.gradient_norms),
         )
 
     def _peak(self, values: np.ndarray, node: int) -> ActivationPeak:
         layer = int(np.argmax(values[:, node]))
-        return ActivationPeak(node_name(self.graph, node), layer + 1, _finite(float(values[layer, node])))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+        return ActivationPeak(node_name(self.graph, node), layer + 1, finite_or_none(float(values[layer, node])))

@@ -3,8 +3,8 @@
     for each seed: for each arm: train, append to the log
 
 Arms with the same seed read the same text in the same order and draw their parameters from the same seed, so their
-losses are paired. The outer loop is over seeds: when a study is interrupted, all arms have been trained equally often,
-up to one training. A study resumes from its log. Hurdles do not stop a training. If the budget is in reference seconds,
+losses are paired. The outer loop is over seeds, so if a study is interrupted, no arm has more than one training more
+than another. A study resumes from its log. Hurdles do not stop a training. If the budget is in reference seconds,
 the baseline's step is timed once before the first training, and all trainings are charged by that time.
 """
 
@@ -58,7 +58,7 @@ QUIET = StudyOptions()
 
 
 class Study:
-    """Context manager that trains arms. It can be given more arms after results are known; its workers stay warm.
+    """Context manager that trains arms. `train` may be called again with other arms; the workers keep running.
 
     Args:
         config: configuration of every training; of the section `search`, only `retries` is used.
@@ -67,7 +67,7 @@ class Study:
         options: how the study runs.
         points: points of the budget, in the trial's unit, at which the validation loss is measured (`hurdle_losses`,
             `hurdle_steps`). They must rise and be below the full budget.
-        run: manifest of the run whose dataset is used; None prepares that of the configuration.
+        run: manifest of the run whose dataset is used; None prepares the dataset of the configuration.
         allowance_seconds: known step time of the baseline; None measures it if the budget is in reference seconds.
 
     Raises:
@@ -197,7 +197,7 @@ class Study:
         self._log.calibrate(calibration.allowance_seconds)
 
     def _started_executor(self) -> Executor:
-        """Return the executor. It is started by the first call: a study that its log completes needs no workers."""
+        """Return the executor, which the first call starts. A study with all results in its log needs no workers."""
         if self._executor is None:
             trial = self.config.trial
             self.options.tell("starting the workers")
@@ -217,7 +217,7 @@ class Study:
         return self._executor
 
     def _identity(self) -> dict[str, Any]:
-        """Return everything that determines results, except the arms, which have their units, and the seeds."""
+        """Return everything that determines results, except the arms (with their units) and the seeds."""
         return {
             **{section: asdict(getattr(self.config, section)) for section in ("model", "trial", "optimizer", "data")},
             "model": {name: value for name, value in asdict(self.config.model).items() if name != "parameter_range"},

@@ -1,4 +1,4 @@
-"""Queue of a study: its arms, the finished trainings and those that are left, and the state for progress displays."""
+"""Queue of a study: its finished and waiting trainings, and their state for progress displays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .study_log import StudyLog, json_hash
 __all__ = ["ONE_REPEAT", "Arm", "StudyQueue", "StudyState", "Training", "format_devices", "losses_by_arm"]
 
 ONE_REPEAT = "intervals need at least two repeats, because one does not show the noise."
-"""Note for the readers of a study's results."""
+"""Note to readers of a study's results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Arm:
         name: label in tables; it is not part of the identity, so a renamed arm is not trained again.
         dna: program to train.
         learning_rate_factor: factor on the configured learning rate.
-        unit: unit of width instead of the configured one; None keeps the configured one.
+        unit: unit of width that replaces the configured one; None: the configured one.
     """
 
     name: str
@@ -137,7 +137,7 @@ class StudyQueue:
         return [Training(arm, seed, evaluation) for arm, seed, evaluation in found if evaluation is not None]
 
     def state(self, start: float, durations: Sequence[float], workers: Sequence[WorkerStatus]) -> StudyState:
-        """Return a snapshot; `start` is by `time.monotonic`, `durations` are those of the trainings of this call."""
+        """Return a snapshot; `start` is by `time.monotonic`, `durations` are the seconds of trainings since."""
         names = tuple(arm.name for arm in self.arms)
         left = _seconds_left(durations, len(self.waiting), workers)
         return StudyState(self.done, self.total, time.monotonic() - start, left, names, tuple(workers), self._last)
@@ -162,7 +162,7 @@ def format_devices(trainings: Sequence[Training]) -> str:
 
 
 def _seconds_left(durations: Sequence[float], waiting: int, workers: Sequence[WorkerStatus]) -> float | None:
-    """Estimate the time left from the mean duration of a training and the time that running ones have taken."""
+    """Estimate the time left from the mean duration of a training and the time that running trainings have taken."""
     if not durations:
         return None
     mean = sum(durations) / len(durations)

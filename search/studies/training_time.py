@@ -2,8 +2,8 @@
 
 Where budgets count seconds, the time follows from the budget. Where they count steps, it follows from the baseline's
 trainings in the run. At a larger size, training and evaluation grow with the floating-point operations (`model_cost`),
-and compilation with the number of layers. A brief training on a CPU compiles less than a whole step (`is_brief`), so if
-the larger one is not brief, its compilation also takes longer by `WHOLE_COMPILATION`.
+and compilation with the number of layers. A brief training on a CPU (`is_brief`) compiles its step layer by layer. If
+the larger training is not brief, it compiles the whole step, which takes `WHOLE_COMPILATION` times as long.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ SLOWNESS = 1.2
 """Ratio of a training's wall clock to its budget on a machine that is also used for other work."""
 
 WHOLE_COMPILATION = 2.0
-"""Time to compile a whole step, relative to layer by layer, at `laptop` (benchmarks/layerwise_step.py)."""
+"""Time to compile a whole step, relative to the time to compile it layer by layer, at `laptop`
+(benchmarks/layerwise_step.py)."""
 
 MARGIN = 1.1
-"""Time of a retraining relative to the baseline's in the search: candidates may be slower, and test text is scored."""
+"""Time of a retraining relative to a training of the baseline in the search: candidates may be slower, and test text is
+scored."""
 
 
 def training_seconds(config: RunConfig, baseline: Sequence[Evaluation]) -> float | None:
@@ -61,9 +63,11 @@ def larger_training_seconds(
     growing = fmean(one.train_seconds + one.evaluate_seconds for one in baseline)
     other = fmean(one.compile_seconds + one.probe_seconds for one in baseline)
     share = growing / (growing + other) if growing + other > 0.0 else 1.0
-    brief, still = (is_brief(one.model, one.trial, one.optimizer, one.workers.accel) for one in (config, larger))
-    form = WHOLE_COMPILATION if brief and not still else 1.0
-    return own * (share * ratio + (1.0 - share) * form * larger.model.layers / config.model.layers)
+    brief, larger_is_brief = (
+        is_brief(one.model, one.trial, one.optimizer, one.workers.accel) for one in (config, larger)
+    )
+    compilation = WHOLE_COMPILATION if brief and not larger_is_brief else 1.0
+    return own * (share * ratio + (1.0 - share) * compilation * larger.model.layers / config.model.layers)
 
 
 def operations(config: RunConfig, dna: DNA) -> float:

@@ -1,4 +1,4 @@
-"""Results of a run read step by step, so that a page needs only what is new: totals, and a table to sort and filter."""
+"""Digest of a run for the dashboard: totals and a table of candidates, updated by reading only new events."""
 
 __all__ = [
     "ancestry_cache",

@@ -1,4 +1,4 @@
-"""The ancestry of a run of any length: parents and edits of every candidate, and what lineages need of the store."""
+"""Ancestry of a run: parents and edits of every candidate, in little memory for runs of any length."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..lineage import LineageStep, trace_lineage
 __all__ = ["AncestryCache", "AncestryReader"]
 
 _MOST_KEPT = 20_000
-"""Candidates that are kept in memory."""
+"""Largest number of candidates that are kept as objects."""
 
 _NONE = -1
-"""Parent of a candidate without one."""
+"""Stored in place of the parent, for a candidate without one."""
 
 
 class AncestryCache:
-    """Ancestry that is kept between requests: a few bytes for each candidate."""
+    """Parents and numbers of edits of all candidates, kept between requests in a few bytes for each."""
 
     def __init__(self) -> None:
         self._parents, self._counts = array("q"), array("q")  # by candidate id
@@ -51,7 +51,7 @@ class AncestryCache:
 
         Args:
             candidate_id: the candidate.
-            newest: number of edits to return, the newest ones, without a walk to the baseline; None: all.
+            newest: number of newest edits to return, found without a walk to the baseline; None: all edits.
         """
         edits: set[int] = set()
         while candidate_id not in self._edits and candidate_id != BASELINE_ID and len(edits) != newest:
@@ -63,7 +63,7 @@ class AncestryCache:
         return found if newest is None else found[max(len(found) - newest, 0) :]
 
     def reader(self, store: StoreReader) -> AncestryReader:
-        """Return the ancestry for one request."""
+        """Return the ancestry by candidate id, read from an open store."""
         return AncestryReader(self, store)
 
     def find(self, store: StoreReader, candidate_id: int) -> Ancestor:
@@ -73,7 +73,7 @@ class AncestryCache:
         return self._kept[candidate_id]
 
     def parents(self, store: StoreReader, candidate_id: int) -> tuple[int, ...]:
-        """Return the parent of a candidate, and the second one of a merge; none for a program without a parent."""
+        """Return the parent of a candidate, or both parents of a merge; () for a program without a parent."""
         parent = self._parents[candidate_id]
         merged_with = self.find(store, candidate_id).merged_with if candidate_id in self._edits else None
         return tuple(each for each in (parent, merged_with) if each not in (_NONE, None))
@@ -88,7 +88,7 @@ class AncestryCache:
 
 
 class AncestryReader(Mapping[int, Ancestor]):
-    """The ancestry by candidate id, read from an open store."""
+    """Candidates without their DNA by id, read from the cache or from an open store."""
 
     def __init__(self, cache: AncestryCache, store: StoreReader):
         self._cache, self._store = cache, store
@@ -108,7 +108,7 @@ class AncestryReader(Mapping[int, Ancestor]):
         return len(self._cache)
 
     def parents(self, candidate_id: int) -> tuple[int, ...]:
-        """Return the parent of a candidate, and the second one of a merge; none for a program without a parent."""
+        """Return the parent of a candidate, or both parents of a merge; () for a program without a parent."""
         return self._cache.parents(self._store, candidate_id)
 
     def lineage(self, candidate_id: int, newest: int | None = None) -> tuple[LineageStep, ...]:
@@ -116,7 +116,7 @@ class AncestryReader(Mapping[int, Ancestor]):
 
         Args:
             candidate_id: the candidate.
-            newest: number of newest edits to return; None: all. The lineage of a merge is always whole.
+            newest: number of newest edits to return; None: all edits. The lineage of a merge always has all.
         """
         if newest == 0:
             return ()

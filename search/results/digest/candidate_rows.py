@@ -1,4 +1,4 @@
-"""Rows of some candidates from the digest of a run, whose other candidates are not read."""
+"""Leaderboard rows of some candidates from the digest of a run, without reading the other candidates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CandidateRows:
     Attributes:
         baseline: results of the baseline.
         ancestry: all candidates of the run that the digest has read, by id.
-        rows: row of each of the candidates, or of the one whose result it shares, that has a result; without lineage.
+        rows: rows by id of the candidate with the result, without lineage; candidates without a result have none.
         initial_programs: origin of each imported initial program, by candidate id.
         confirmed: results of retraining, best first.
     """
@@ -41,7 +41,7 @@ class CandidateRows:
 
 
 def candidate_rows(digest: RunDigest, store: StoreReader, candidate_ids: Iterable[int]) -> CandidateRows:
-    """Return the rows of some candidates; those that the digest has not read yet have none.
+    """Return the rows of some candidates; candidates that the digest has not read yet have none.
 
     Args:
         digest: digest of the run.

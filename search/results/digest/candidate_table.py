@@ -1,4 +1,4 @@
-"""One row of figures for each candidate in an SQL table in memory, which pages sort, filter and cut."""
+"""SQL table in memory with one row of numbers for each candidate, which the dashboard sorts, filters and pages."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ CREATE INDEX by_rank ON candidates (class, subclass, ranking, id);
 CREATE INDEX by_kind ON candidates (kind, class, subclass, same_as) WHERE parent IS NOT NULL;
 CREATE TABLE edits (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 """
-# The text of the edits, in small letters, is in a separate table, so that the table of figures is fast to scan.
+# The text of the edits, in lower case, is in a separate table, so that the table of candidates is fast to scan.
 # kind is the kind of the last edit; NULL without a parent.
-# speed is relative_speed, or else from step_ms and the baseline's.
+# speed is relative_speed, or if that is NULL, the baseline's step_ms divided by the candidate's.
 # class, subclass and ranking are the first parts of `row_order`; all are NULL for a candidate without a result.
 
 _RESULT = (
@@ -44,9 +44,10 @@ _RESULT = (
 
 
 class CandidateTable:
-    """The table.
+    """Table of the candidates of a run.
 
-    Only `speed` depends on the baseline, whose step time changes rarely; its mean and noise change while a search runs.
+    Of the results, only `speed` depends on the baseline, through its step time, which changes rarely. The baseline's
+    mean loss and noise, which change during a search, are not in the table.
     """
 
     def __init__(self) -> None:
@@ -56,7 +57,7 @@ class CandidateTable:
         self._indexed: set[str] = set()
 
     def index(self, column: str, ranked: bool = False) -> None:
-        """Make sorting by a column fast, of all candidates or of the ranked ones; it takes a moment the first time."""
+        """Make sorting by a column fast, for all candidates or for the ranked ones; the first call takes a moment."""
         name = f"by_{column}{'_of_ranked' * ranked}"
         if name in self._indexed or column not in _RESULT:
             return
@@ -79,7 +80,7 @@ class CandidateTable:
         self._connection.execute("COMMIT")
 
     def set_results(self, rows: Iterable[tuple[LeaderboardRow, int | None]]) -> None:
-        """Set the results of candidates: a row that was made without a baseline, and the peak memory in bytes."""
+        """Set the results of candidates, each a row that was made without a baseline, and a peak memory in bytes."""
         self._connection.execute("BEGIN")
         self._connection.executemany(
             f"UPDATE candidates SET {', '.join(f'{name} = ?' for name in _RESULT)} WHERE id = ?",
@@ -109,7 +110,7 @@ class CandidateTable:
         return self._baseline_step_ms / row.step_ms
 
     def set_rankings(self, losses: Mapping[int, float]) -> None:
-        """Set the loss by which candidates are ranked, of those that trained to the end."""
+        """Set the loss by which the candidates that trained to the end are ranked."""
         self._connection.execute("BEGIN")
         self._connection.executemany(
             "UPDATE candidates SET ranking = ? WHERE id = ? AND class = 0 AND ranking != ?",

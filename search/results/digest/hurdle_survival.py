@@ -16,8 +16,8 @@ class SurvivalStep:
 
     Attributes:
         hurdle: number of the hurdle, from 1; None for the end of the budget.
-        reached: trainings that were evaluated there.
-        stopped: trainings that were stopped there.
+        reached: number of trainings that were evaluated there.
+        stopped: number of trainings that were stopped there.
     """
 
     hurdle: int | None
@@ -44,13 +44,13 @@ class HurdleSurvival:
     def record(self, evaluation: Evaluation) -> None:
         """Add the result of one training, also one that failed."""
         self.trainings += 1
-        passed = len(evaluation.hurdle_losses)
-        self._reached[passed] += passed > 0
-        self._stopped[passed] += evaluation.kind == "stopped_at_hurdle"
+        reached = len(evaluation.hurdle_losses)
+        self._reached[reached] += reached > 0
+        self._stopped[reached] += evaluation.kind == "stopped_at_hurdle"
         self._finished += evaluation.kind == "ok"
 
     def steps(self) -> list[SurvivalStep]:
-        """Return the hurdles in order, and the end; empty before the first training."""
+        """Return the hurdles in order, then the end of the budget; empty before the first training."""
         if not self.trainings:
             return []
         last = max((hurdle for hurdle, count in self._reached.items() if count), default=0)

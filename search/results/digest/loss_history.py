@@ -1,4 +1,4 @@
-"""Every training with a loss, in order of arrival, in a few bytes each."""
+"""History of all trainings with a loss, in order of arrival, in a few bytes each."""
 
 from __future__ import annotations
 

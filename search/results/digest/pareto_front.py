@@ -1,4 +1,4 @@
-"""The Pareto front of loss against a cost, and the candidates behind it."""
+"""The Pareto front of loss against a cost, and other candidates to compare it with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COSTS = {"step": "step_ms", "parameters": "parameters", "memory": "memory"}
 
 @dataclass(frozen=True, slots=True)
 class FrontPoint:
-    """A candidate of a cost figure; it is on the `front` if no other has both a lower loss and a lower cost."""
+    """A candidate in a figure of loss against cost; `front`: no other has both a lower loss and a lower cost."""
 
     candidate_id: int
     cost: float
@@ -40,7 +40,7 @@ def pareto_front(table: CandidateTable, cost: str, shown: int) -> list[FrontPoin
     column = COSTS[cost]
     table.index(column, ranked=True)
     table.index("loss", ranked=True)
-    step = (  # the next candidate that costs more and is better; all steps together pass the index once
+    step = (  # the next candidate that costs more and is better; together, the queries scan the index once
         f"SELECT id, {column}, loss FROM candidates INDEXED BY by_{column}_of_ranked"
         f" WHERE {column} > ? AND loss < ? AND {RANKED} ORDER BY {column}, loss, id LIMIT 1"
     )

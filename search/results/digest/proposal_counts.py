@@ -18,8 +18,8 @@ class ProposalCounts:
     Attributes:
         tried: number of mutations and random programs.
         random: whether programs were drawn at random.
-        invalid: number of invalid ones by reason.
-        known: number of those that gave no new program, by reason.
+        invalid: number of invalid programs by reason.
+        known: number of valid programs that were not new, by reason.
     """
 
     tried: int

@@ -48,9 +48,9 @@ class RowQuery:
 
     Attributes:
         sort: key of `SORTS`.
-        reverse: whether to begin with the end of the usual order.
+        reverse: whether to reverse the usual order.
         status: key of `STATUSES`.
-        text: text that the edits of a candidate contain, in any case; empty for all.
+        text: text in the descriptions of a candidate's edits, in upper or lower case; empty for all candidates.
         better: whether to keep only candidates better than the baseline by more than its noise.
         most_parameters, longest_step_ms: upper bounds; None for no bound.
         offset, limit: first row, from 0, and number of rows.
@@ -85,7 +85,7 @@ def select_rows(table: CandidateTable, query: RowQuery, baseline: BaselineSummar
         return RowPage(table.ids(f"WHERE {where} ORDER BY {order} LIMIT :limit OFFSET :offset", values), total)
     column, descending = SORTS[query.sort], query.reverse != (query.sort in _HIGHEST_FIRST)
     table.index(column)
-    direction = "DESC" if descending else "ASC"  # also of ids among equal values: so an index gives the order
+    direction = "DESC" if descending else "ASC"  # the same for ids among equal values, so that an index gives the order
     order = f"ORDER BY {column} {direction}, id {direction} LIMIT :limit OFFSET :offset"
     ids = table.ids(f"WHERE {where} AND {column} IS NOT NULL {order}", values)
     if len(ids) < query.limit:  # rows without the value come last
@@ -102,7 +102,7 @@ def count_better(table: CandidateTable, baseline: BaselineSummary) -> int:
 
 
 def _conditions(query: RowQuery, baseline: BaselineSummary) -> tuple[str, dict[str, Any]]:
-    """Return the condition of a query, and its values; no text of a user is part of the statement."""
+    """Return the SQL condition of a query, and its values; no text of a user is part of the condition."""
     conditions, values = [STATUSES[query.status]], dict[str, Any]()
     if query.text:
         conditions.append("id IN (SELECT id FROM edits WHERE instr(text, :text) > 0)")

@@ -1,7 +1,7 @@
 """Digest of a run: totals and figures that are kept up to date by reading only what is new.
 
 A leaderboard reads a whole run, which takes seconds at a hundred thousand candidates. The digest reads the events after
-the last one it knows, in slices, so any prefix of them is a valid, earlier state of the run. Rows that are shown are
+the last one it knows, in slices. After each slice it is valid for an earlier state of the run. Rows that are shown are
 read from the store again and made by the same functions as the leaderboard's.
 """
 
@@ -36,13 +36,13 @@ from .row_query import SORTS
 __all__ = ["RunDigest"]
 
 _SLICE = 2000
-"""Events that are read at once, a few milliseconds each hundred."""
+"""Number of events that are read at once; a hundred take a few milliseconds."""
 
 _PARSED = ("run_started", "run_resumed", "proposed", *RETRAININGS)
 """Kinds of events whose payload is read."""
 
 _SETTLE_SHARE = 0.05
-"""Largest share of the time that goes into losses at equal time, which depend on all results of a guided search."""
+"""Largest share of the time for losses at equal time, all of which every result of a guided search changes."""
 
 _NO_BASELINE = baseline_summary([])
 
@@ -56,8 +56,8 @@ class RunDigest:
     Attributes:
         manifest: manifest of the run.
         last: number of the last event that was read.
-        complete: whether it was the last one of the run when the digest was last brought up to date.
-        table: one row of figures for each candidate.
+        complete: whether that was the last event of the run at the last update.
+        table: one row of numbers for each candidate.
         account: use of the run's time.
         survival: trainings by the hurdles that they passed.
         kinds: number of events by kind.
@@ -103,7 +103,7 @@ class RunDigest:
         return self.complete
 
     def preparations(self) -> list[Callable[[], object]]:
-        """Return functions that build what the first page of each kind needs, a twentieth of a second each."""
+        """Return functions that build in advance what the first page of each kind needs; each takes about 0.05 s."""
         ranked = [partial(self.table.index, column, ranked=True) for column in ("loss", *COSTS.values())]
         return [*(partial(self.table.index, column) for column in SORTS.values()), *ranked, partial(self._ranks, ())]
 
@@ -137,7 +137,7 @@ class RunDigest:
         Args:
             store: store of the run.
             candidate_ids: candidates.
-            newest: number of edits in each lineage, the newest ones; None: all. Merges have all.
+            newest: number of newest edits in each lineage; None: all edits. Merges always have all.
         """
         results = _by_candidate(store.evaluations_of(candidate_ids))
         baseline, ranks = self.baseline, self._ranks(candidate_ids)
@@ -255,7 +255,7 @@ class RunDigest:
                     insort(self._ranking, place[2:])
 
     def _settle(self) -> None:
-        """Compute the losses at equal time again, unless they were computed a short while ago and it takes long."""
+        """Compute the losses at equal time again, unless this would take more than `_SETTLE_SHARE` of the time."""
         trials = self.kinds["evaluated"]
         waited = time.monotonic() - self._settled_at
         if not self.priced or trials == self._settled or waited * _SETTLE_SHARE < self._settling_seconds:
@@ -277,7 +277,7 @@ class RunDigest:
 
 
 def _among(candidate_ids: Iterable[int]) -> str:
-    """Return an SQL condition."""
+    """Return the SQL condition that a row is of one of these candidates."""
     return f"id IN ({','.join(map(str, map(int, candidate_ids)))})"
 
 

@@ -1,8 +1,8 @@
 """Totals by kind of edit: how many were proposed, how many of those trained to the end, and what they gained.
 
-A child is mutated until its program is new; its kind is that of the last edit, which made it new. The gains are those
-of children that trained their full budget, as did their parents. Most children are stopped before, because they look
-worse, so the mean gain is that of the survivors, not of the kind.
+A child is mutated until its program is new, and counts for the kind of its last edit. Gains are only of children that
+trained their full budget and whose parents did. Most children are stopped earlier, because they look worse, so the mean
+gain is the mean of the survivors, not of all edits of the kind.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class EditKindTotals:
 
     Attributes:
         kind: first words of the descriptions of its edits, such as `Insert`.
-        tried, invalid, known: mutations tried, of these invalid ones, and valid ones that made no new program; None for
-            runs of versions that did not count them, and for merges and reverts.
-        proposed: children whose last edit is of this kind.
-        new: those with a program that the run had not seen.
-        full, stopped, failed: new ones that trained their full budget, that were stopped at a hurdle, and that ended
-            otherwise.
-        waiting: new ones without a result yet.
-        compared: those with a full training, as their parents.
-        improved: those of them with a lower loss than their parent.
+        tried, invalid, known: numbers of mutations that were tried, that were invalid, and that were valid but made no
+            new program; None for runs of versions that did not count them, and for merges and reverts.
+        proposed: number of children whose last edit is of this kind.
+        new: number of these children whose program the run had not seen.
+        full, stopped, failed: numbers of new children that trained their full budget, that a hurdle stopped, and that
+            ended otherwise.
+        waiting: number of new children without a result yet.
+        compared: number of new children that trained their full budget, and whose parents did.
+        improved: number of compared children with a lower loss than their parent.
         gain: mean gain over the parent in nats per token, with its 95% interval; None without any.
         best: largest gain; None without any.
     """

@@ -30,12 +30,12 @@ class TreeNode:
     """A candidate of the tree.
 
     Attributes:
-        id: its number.
-        parents: its parent, and the second one of a merge, or the nearest ancestors shown; empty at a root.
-        mutations: edits of its parent, or the origin of an initial program.
+        id: number of the candidate.
+        parents: its parent, or both parents of a merge; for parents left out, their nearest ancestors that are shown.
+        mutations: edits that made it from its parent, or the origin of an initial program.
         row: its result; None without one.
         gain: gain over its first parent; None unless both trained in full.
-        place: place among the best of the tree, from 1; None for those that are only ancestors.
+        place: place among the best candidates, from 1; None for a candidate that is only an ancestor.
         skipped: number of ancestors left out between its parents and itself.
     """
 
@@ -64,9 +64,9 @@ class LineageTree:
 
 
 def lineage_tree(digest: RunDigest, store: StoreReader, top: int) -> LineageTree:
-    """Return the tree of the `top` best candidates; without a ranked one, it has the baseline at most.
+    """Return the tree of the `top` best candidates and the baseline.
 
-    Of a large tree, ancestors that only lead from one parent to one child are left out.
+    If it has more than `LARGEST_TREE` candidates, ancestors with one parent and one child in the tree are left out.
     """
     best = digest.table.ids(
         f"WHERE {RANKED} AND id != ? ORDER BY class, subclass, ranking, id LIMIT ?", (BASELINE_ID, top)
@@ -106,7 +106,7 @@ def _shown(best: Sequence[int], ancestry: AncestryReader) -> dict[int, tuple[int
 
 
 def _without_chains(shown: Mapping[int, tuple[int, ...]], best: Set[int]) -> set[int]:
-    """Return the candidates without those that only lead from one parent to one child."""
+    """Return the candidates, except those outside `best` with one parent and one child."""
     children = Counter(parent for parents in shown.values() for parent in parents)
     return {number for number, parents in shown.items() if number in best or len(parents) != 1 or children[number] != 1}
 

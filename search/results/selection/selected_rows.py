@@ -29,8 +29,8 @@ class Selection:
     Attributes:
         where: conditions that must all hold.
         confirmed: whether to keep only candidates that were retrained.
-        sort: field to sort by, reversed with `-` before it. None: the order of the run, or across runs the worse of
-            the differences to each run's own baseline.
+        sort: field to sort by; a `-` before its name reverses the order. None: the order of the leaderboard, or for
+            several runs the worse of the differences to each run's own baseline.
     """
 
     where: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ def run_names(boards: Sequence[Leaderboard]) -> list[str]:
 
 
 def differing_settings(boards: Sequence[Leaderboard]) -> list[str]:
-    """Return why losses of the runs are not comparable: names of settings that differ, and `the text`."""
+    """Return why losses of the runs are not comparable: the settings that differ, and `the text` if it does."""
     settings = [_comparable(board) for board in boards]
     names = dict.fromkeys(name for each in settings for name in each)
     return [name for name in names if len({str(each[name]) for each in settings if name in each}) > 1]

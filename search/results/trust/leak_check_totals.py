@@ -32,7 +32,7 @@ class LeakCheckTotals:
     refused: dict[str, int]
 
     def __add__(self, later: LeakCheckTotals) -> LeakCheckTotals:
-        """Return the totals of both, of different trials and candidates."""
+        """Return the sum of two totals, which must be of different trials and candidates."""
         moved = [each.moved_logits for each in (self, later) if each.moved_logits is not None]
         return LeakCheckTotals(
             proved=self.proved + later.proved,

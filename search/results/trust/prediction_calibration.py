@@ -2,7 +2,7 @@
 
 A training is predicted as of its start: the events are replayed in order, and the predictor knows the trainings that
 had finished by then. Two groups of trainings reach the end although a prediction existed: those that passed the stops,
-and those that were never stopped (the baseline, repeated trainings, and a random share of the candidates). Only the
+and those that could not be stopped (the baseline, repeated trainings, and a random share of the candidates). Only the
 second group is free of selection, but both are counted, because the first is large.
 
 If the predictions are calibrated, 68% of the reached losses lie within one predicted standard deviation and 95% within
@@ -60,11 +60,11 @@ class StoppedTraining:
 
     Attributes:
         candidate_id: candidate.
-        mutations: edits of its parent.
+        mutations: edits that made it from its parent.
         share: share of the budget after which it stopped.
         predicted: predicted final loss, in nats per token.
         price_nats: price of its step, which is added to the loss.
-        limit_nats: value that the predicted loss plus the price had to stay below.
+        limit_nats: value that the predicted loss plus the price had to be below.
     """
 
     candidate_id: int
@@ -136,10 +136,10 @@ def calibrate_predictions(
 
     Args:
         manifest: manifest of the run.
-        ancestry: its candidates.
-        events: its events, in order of arrival.
-        finished: its finished trials.
-        hurdles: hurdles of each trial, by trial.
+        ancestry: candidates of the run, by id.
+        events: events of the run, in order of arrival.
+        finished: finished trials of the run.
+        hurdles: hurdles of each trial, by trial id.
     """
     config = manifest.get("config", {})
     if config.get("search", {}).get("strategy") not in GUIDED_STRATEGIES:
@@ -202,7 +202,7 @@ def _with_knowledge(
 
 
 def _predictions(result: Evaluation, known: _Knowledge, places: Iterable[int]) -> Iterator[tuple[int, Normal]]:
-    """Yield the predictions at those of the places that are stops and have a model."""
+    """Yield the predictions at the places that are stops and have a model."""
     for place in places:
         if place in known.models and place < len(result.hurdle_losses):
             yield place, known.models[place].predict(result.hurdle_losses[: place + 1])

@@ -123,7 +123,7 @@ def test_a_note_says_when_no_program_allows_a_no_op(config: RunConfig, trainer: 
     seed = get("TRANSFORMER_PP", 1)
     found = ablated(config, with_last(seed, "residual", "TANH"), seed)
     assert found.control is None
-    assert any("without a no-op" in note for note in found.notes)
+    assert any("no no-op as control" in note for note in found.notes)
 
 
 def test_programs_with_the_same_function_are_trained_once(config: RunConfig, trainer: FormulaTrainer) -> None:
