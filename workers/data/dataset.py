@@ -344,7 +344,7 @@ def _check_files(path: Path, manifest: dict[str, Any], verify: bool) -> None:
     for split in SPLITS:
         described = manifest["splits"][split]
         if _bin(path, split).stat().st_size != described["tokens"] * np.dtype(manifest["dtype"]).itemsize:
-            raise ValueError(f"{split}.bin has another size than the manifest says")
+            raise ValueError(f"{split}.bin does not have the size that the manifest says")
         if verify and described["sha256"] != file_sha256(_bin(path, split)):
             raise ValueError(f"{split}.bin was changed")
 

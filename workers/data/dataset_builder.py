@@ -182,7 +182,7 @@ class _Builder:
         self.log(f"preparing {self.corpus.source}: {size}; training the tokenizer")
         tokenizer = Tokenizer.train(_truncated(self._sample(most_bytes), most_bytes), vocabulary)
         if tokenizer.size < vocabulary:
-            self.log(f"the text gave only {tokenizer.size} of {vocabulary} tokens; the other ids stay unused")
+            self.log(f"the tokenizer learned only {tokenizer.size} of {vocabulary} tokens; other ids stay unused")
         write_atomically(path, tokenizer.to_json())
         return tokenizer
 

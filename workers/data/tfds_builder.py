@@ -229,9 +229,9 @@ def _not_built(name: str, root: Path, archive: str | None, error: BaseException)
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return UsageError(f"{root} cannot be written ({why}): give another --data-dir")
     if re.search("no space left|not enough disk space|quota exceeded", why, re.IGNORECASE):
-        return UsageError(f"{root} has too little space for {name} ({why}): free some, or give another --data-dir")
+        return UsageError(f"{root} has too little space for {name} ({why}): free space, or give another --data-dir")
     if name.split("/")[0] != "lm1b":
-        return UsageError(f"TensorFlow Datasets cannot build {name} ({why}): see its page on tensorflow.org")
+        return UsageError(f"TensorFlow Datasets cannot build {name} ({why}): see the set's page on tensorflow.org")
     if archive is not None:
         return UsageError(
             f"--archive {archive} cannot be built as LM1B ({why}): give the published {LM1B_ARCHIVE}, or a tar.gz with"
@@ -261,8 +261,8 @@ def _describe(builder: Any, feature: str) -> dict[str, Any]:
     info = builder.info
     if info.file_format is None or info.file_format.value != "array_record":
         raise UsageError(
-            f"{builder.data_path} has {info.full_name} in another format than array_record: give another --data-dir,"
-            " where it is built again"
+            f"{builder.data_path} has {info.full_name} in another format than array_record: give another --data-dir"
+            " to build the set there"
         )
     return {
         "set": info.full_name,

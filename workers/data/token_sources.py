@@ -153,7 +153,7 @@ def _check_range(source: str, ids: np.ndarray, vocabulary: int) -> None:
     if high >= vocabulary:
         raise UsageError(
             f"data.source {source} holds the id {high}, but the vocabulary has only {vocabulary} ids: give a larger "
-            "one, as model.vocabulary and as tokens:PATH?vocabulary=N"
+            "vocabulary, as model.vocabulary and as tokens:PATH?vocabulary=N"
         )
 
 

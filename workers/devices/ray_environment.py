@@ -60,7 +60,7 @@ def ray_folder() -> Path | None:
             in /tmp can be used; or the home folder is unknown, which Ray needs.
     """
     if "HOME" not in os.environ and os.path.expanduser("~") == "~":
-        raise UsageError("Ray looks for a home folder, and this user has none: set HOME to a folder that you can write")
+        raise UsageError("Ray needs a home folder, but this user has none: set HOME to a folder that you can write")
     chosen = os.environ.get("RAY_TMPDIR")
     default = Path(chosen or (sys.platform == "linux" and os.environ.get("TMPDIR")) or "/tmp") / "ray"
     if not (trouble := _unusable(default)):

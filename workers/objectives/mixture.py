@@ -75,6 +75,6 @@ def _shared_draws(names: Sequence[str], total: int, shares: Mapping[str, float])
     if missing := [name for name in names if name not in shares]:
         raise UsageError(f"the shares lack task {missing[0]}: give a share of every task, 0 to leave one out")
     if not sum(shares.values()) > 0:
-        raise UsageError("the shares of all tasks are 0: give at least one a share")
+        raise UsageError("the shares of all tasks are 0: give at least one task a share")
     whole = sum(shares.values())
     return [max(1, round(total * shares[name] / whole)) if shares[name] else 0 for name in names]

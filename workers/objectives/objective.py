@@ -53,7 +53,7 @@ def objective_fault(objective: str, graph: Graph, prefix: bool = False) -> str:
         prefix: whether the inputs of examples are a prefix, read in both directions. `ul2r` always has a prefix.
     """
     if objective == "instruct" and (fault := packing_fault(graph)):
-        return f"{objective} packs several examples into a sequence, and the program cannot keep them apart: {fault}"
+        return f"{objective} packs several examples into a sequence, but the program cannot separate them: {fault}"
     if (objective == "ul2r" or prefix) and (fault := prefix_fault(graph)):
-        return f"{objective} reads a prefix in both directions, and the program cannot: {fault}"
+        return f"{objective} reads a prefix in both directions, but the program cannot: {fault}"
     return ""

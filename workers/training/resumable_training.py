@@ -170,7 +170,7 @@ class ModelTraining:
     def _resume(self, loop: TrainingLoop, saved: dict[str, Any]) -> None:
         """Continue where a state was saved."""
         if saved["dataset_hash"] != self.trainer.dataset.dataset_hash or "tokens" not in saved:
-            raise UnusableState(f"the text, or primer-search, has changed since {self.states.folder} began")
+            raise UnusableState(f"the text or primer-search has changed since {self.states.folder} was written")
         self.tell(f"continuing after {saved['steps']:,} steps")
         loop.steps = self.resumed_steps = saved["steps"]
         loop.tokens, loop.loss = saved["tokens"], saved["loss"]

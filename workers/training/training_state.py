@@ -93,7 +93,7 @@ class TrainingStates:
             restored = _restore(like, _read_arrays(found / ARRAYS))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UnusableState(
-                f"{found} is damaged, or of another training or version ({error_summary(error)[:200]})"
+                f"{found} is damaged, or belongs to another training or version ({error_summary(error)[:200]})"
             ) from error
         self._delete_all_but(found)
         return restored, progress

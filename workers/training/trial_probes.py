@@ -140,7 +140,7 @@ def probe_causality(
     probe = _Probe(functions, model.config, state, tokens, "with random parameters the loss is not finite")
     change = probe.change_with_later_tokens(rng)
     if change > probe.limit:
-        raise CausalityFault(f"it sees the future: a past logit changed by {change:.2g} with later tokens")
+        raise CausalityFault(f"it sees the future: a logit changed by {change:.2g} when later tokens were replaced")
 
 
 def probe_trained_model(
@@ -167,11 +167,11 @@ def probe_trained_model(
     probe = _Probe(functions, config, trained, tokens, "once trained, the loss of a batch is not finite")
     with_examples = probe.change_with_other_examples(rng)
     if with_examples > probe.limit:
-        raise BatchFault(f"an example's logit changed by {with_examples:.2g} with the other examples of its batch")
+        raise BatchFault(f"a logit changed by {with_examples:.2g} when other examples of the batch were replaced")
     with_future = probe.change_with_later_tokens(rng)
     if with_future > probe.limit:
         raise CausalityFault(
-            f"it sees the future once trained: a past logit changed by {with_future:.2g} with later tokens"
+            f"it sees the future once trained: a logit changed by {with_future:.2g} when later tokens were replaced"
         )
     return max(with_future, with_examples)
 
@@ -203,19 +203,20 @@ def probe_trained_batch(
     texts = batch.segment_ids
     with_texts = 0.0 if texts is None else probe.change_with_other_texts(np.asarray(texts), rng)
     if with_texts > probe.limit:
-        raise BatchFault(f"an example's logit changed by {with_texts:.2g} with the other texts of its sequence")
+        raise BatchFault(f"a logit changed by {with_texts:.2g} when other texts of the sequence were replaced")
     prefix = np.zeros(tokens.shape, bool) if batch.prefix is None else np.asarray(batch.prefix)
     with_targets = probe.change_with_targets(prefix, rng)
     if with_targets > probe.limit:
-        raise CausalityFault(f"it sees its targets: a logit changed by {with_targets:.2g} with later tokens")
+        raise CausalityFault(f"it sees its targets: a logit changed by {with_targets:.2g} when they were replaced")
     return max(with_texts, with_targets)
 
 
 def quarantine_note(loss_nats: float, bound_nats: float, moved_logits: float) -> str:
     """Return the sentence about a model whose loss is suspiciously low, but in which the probes found no fault."""
     return (
-        f"the loss {loss_nats:.4f} is below the plausible {bound_nats:.4f}, but was cleared: on {SUSPICIOUS_BATCHES} "
-        f"batches of unseen text, later tokens and other examples changed no logit by more than {moved_logits:.1g}"
+        f"the loss {loss_nats:.4f} is below the plausible {bound_nats:.4f}, but the probes cleared the model: on "
+        f"{SUSPICIOUS_BATCHES} batches of unseen text, later tokens and other examples changed no logit by more than "
+        f"{moved_logits:.1g}"
     )
 
 

@@ -1,6 +1,6 @@
 """Cutting of long documents into pieces, at places that depend on the text alone.
 
-A piece has `size` to `2 * size` characters; a shorter document is not cut. In that range, a piece may end at any blank
+A piece has `size` to `2 * size` characters; the last one may be shorter. In this range, a piece may end at any blank
 line. Without blank lines it may end at any line end, and without line ends at any space. Of these places, the one whose
 next words have the smallest hash is chosen. Copies of a text are therefore cut at the same places, even if their
 beginnings differ, and `near_duplicates` assigns their pieces to one split. This is content-defined chunking
