@@ -73,7 +73,7 @@ class RunCandidate:
         with Store.open(self.run, read_only=True) as store:
             return summarize_candidate(store, str(self.id), against)
 
-    def compiled_block(
+    def dna_block(
         self, width: int | None = None, *, length: int | None = None, rngs: nnx.Rngs | None = None
     ) -> DNABlock:
         """Return the program as a Flax NNX module, `[batch, length, width] -> [batch, length, width]`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -31,10 +30,6 @@ class PairedDifference:
     def beyond_noise(self) -> bool:
         """Whether the mean is further from 0 than `CERTAIN` standard errors, or not finite."""
         return self.mean is None or (self.error is not None and abs(self.mean) > CERTAIN * self.error)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {"mean": self.mean, "error": self.error}
 
 
 def paired_difference(
