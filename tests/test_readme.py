@@ -29,7 +29,7 @@ def name_of(page: Path) -> str:
 def commands_in(page: Path) -> Iterator[str]:
     """Command lines in code, inline or in blocks, on one line each."""
     text = page.read_text(encoding="utf-8")
-    code = re.findall(r"^```.*?^```|^(?: {4}.*\n)+|`[^`]+`", text, re.MULTILINE | re.DOTALL)
+    code = re.findall(r"^```.*?^```|^(?: {4}[^\n]*\n)+|`[^`]+`", text, re.MULTILINE | re.DOTALL)
     for command in COMMAND.findall("\n".join(code)):
         yield " ".join(command.replace("\\\n", " ").split())
 
