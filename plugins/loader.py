@@ -49,7 +49,7 @@ def load_recorded(recorded: Sequence[Mapping[str, Any]], run: str) -> None:
         if loaded is not None:
             other = loaded.source
             raise UsageError(
-                f"{made}, but {other.reference} is loaded, whose source differs ({other.sha256[:12]}): "
+                f"{made}, but {other.reference} is loaded, and its source differs ({other.sha256[:12]}): "
                 "give the run's file"
             )
         try:

@@ -83,7 +83,7 @@ def check_program(dna: DNA, apis: Sequence[API] = ("nnx",)) -> None:
 
 
 def check_mutation(mutation: PluginMutation, programs: list[DNA]) -> None:
-    """Check that children are programs, differ from their parent, and depend on nothing but it and the generator.
+    """Check that children are programs, differ from their parent, and depend only on the parent and the generator.
 
     Raises:
         BrokenContractError: the mutation breaks a promise.

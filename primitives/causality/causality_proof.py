@@ -78,7 +78,7 @@ def time_fault(graph: Graph) -> str:
         return ""
     culprit = graph.nodes[next(index for index, fact in enumerate(facts) if fact.reach is reach)]
     depends = "sees the future" if reach is Reach.ACAUSAL else "depends on the sequence length"
-    return f"it {depends}, by {culprit.op} at {'.'.join(culprit.labels)}"
+    return f"it {depends}, because of {culprit.op} at {'.'.join(culprit.labels)}"
 
 
 def time_dependence(graph: Graph) -> tuple[Dependence, ...]:

@@ -92,7 +92,7 @@ def check_packable(graph: Graph) -> None:
     """Check that a program can keep packed texts apart.
 
     Raises:
-        UsageError: it cannot; names the op and the reason.
+        UsageError: the program cannot; the message names the op and the reason.
     """
     fault = packing_fault(graph)
     if fault:
@@ -115,7 +115,7 @@ def check_maskable(graph: Graph) -> None:
     """Check that a program can follow an arbitrary mask.
 
     Raises:
-        UsageError: it cannot; names the op and the reason.
+        UsageError: the program cannot; the message names the op and the reason.
     """
     if fault := mask_fault(graph):
         raise UsageError(f"a mask is refused for this program: {fault}")

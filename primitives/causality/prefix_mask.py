@@ -31,7 +31,7 @@ def takes_prefix(op: str) -> bool:
 def prefix_fault(graph: Graph) -> str:
     """Return the reason why a program cannot read a prefix in both directions; empty if it can.
 
-    A program without MASK can: it reads the prefix causally.
+    The reason is also empty for a program without MASK, which reads the prefix causally.
     """
     return time_fault(graph)
 
@@ -40,7 +40,7 @@ def check_prefix_capable(graph: Graph) -> None:
     """Check that a program can read a prefix in both directions.
 
     Raises:
-        UsageError: it cannot; names the op and the reason.
+        UsageError: the program cannot; the message names the op and the reason.
     """
     fault = prefix_fault(graph)
     if fault:

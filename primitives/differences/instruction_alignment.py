@@ -25,7 +25,8 @@ Pair = tuple[int | None, int | None]
 
 _ROUNDS = 4
 _GAP = 1.01
-"""Cost of an added or removed instruction. It is above 1, so that two changed fields cost less than one of each."""
+"""Cost of an added or removed instruction. It is above 1, so that two changed fields of one instruction cost less than
+a removal and an addition."""
 
 _OTHER_OP = 1.5
 """Cost of a changed op. One changed op costs less than a deletion and an insertion (2.02), two in a row cost more."""

@@ -115,7 +115,7 @@ def test_a_mask_says_what_segment_ids_say(rng: np.random.Generator) -> None:
     [
         (edge_case("no history"), "CUM_SUM at .* sums up all earlier positions; give segment_ids"),
         (edge_case("masked scores times scores"), "needs the scores of earlier queries again; give segment_ids"),
-        (library.get("PRIMER", UNIT), "it depends on the sequence length, by SCALE"),
+        (library.get("PRIMER", UNIT), "it depends on the sequence length, because of SCALE"),
     ],
     ids=["running sum", "scores times scores", "tied to a length"],
 )

@@ -111,7 +111,7 @@ def test_a_program_that_cannot_keep_to_a_mask_refuses_it_with_the_reason(api: AP
     reasons = {
         "CUM_SUM at .* sums up all earlier positions; give segment_ids": edge_case("no history"),
         "needs the scores of earlier queries again; give segment_ids": edge_case("masked scores times scores"),
-        "it depends on the sequence length, by SCALE": library.get("PRIMER", UNIT),
+        "it depends on the sequence length, because of SCALE": library.get("PRIMER", UNIT),
     }
     for reason, dna in reasons.items():
         exported = source_of(dna, api=api)

@@ -187,11 +187,13 @@ def test_a_block_that_depends_on_the_length_refuses_segment_ids(api: API) -> Non
     x, ids = jnp.ones((1, 4, WIDTH)), jnp.zeros((1, 4), jnp.int32)
     functions = ExportedFunctions(load_source(source_of(library.get("PRIMER", UNIT), api=api).source), api, WIDTH, 4)
     with pytest.raises(
-        ValueError, match="segment_ids are refused: it depends on the sequence length, by SCALE at self"
+        ValueError, match="segment_ids are refused: it depends on the sequence length, because of SCALE at self"
     ):
         functions.apply(functions.initial(4), x, segment_ids=ids)
     block = DNABlock(library.get("PRIMER", UNIT), width=WIDTH, length=4, rngs=nnx.Rngs(0))
-    with pytest.raises(UsageError, match=r"it depends on the sequence length, by SCALE at self.*one text a sequence"):
+    with pytest.raises(
+        UsageError, match=r"it depends on the sequence length, because of SCALE at self.*one text a sequence"
+    ):
         block(x, segment_ids=ids)
     with pytest.raises(ValueError, match=r"a scale for each position .* use PrimerEZBlock"):
         models.PrimerBlock(WIDTH, HEADS, length=4, rngs=nnx.Rngs(0))(x, segment_ids=ids)

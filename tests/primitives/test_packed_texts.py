@@ -62,7 +62,7 @@ def test_a_packed_text_has_the_outputs_that_it_has_alone(name: str, rng: np.rand
     graph = build_graph(library.get(name), length_dependent=True)
     if graph.length_dependent:
         with pytest.raises(
-            UsageError, match=r"it depends on the sequence length, by \w+ at .*; give it one text a sequence"
+            UsageError, match=r"it depends on the sequence length, because of \w+ at .*; give it one text a sequence"
         ):
             check_packable(graph)
     else:
@@ -115,5 +115,7 @@ def test_ops_that_read_earlier_positions_are_those_with_a_rule() -> None:
 
 def test_a_program_that_sees_the_future_is_refused() -> None:
     graph = build_graph(small_program("s = T_MAT_MUL h0 h0\no = MAT_MUL s h0"))
-    with pytest.raises(UsageError, match="it sees the future, by MAT_MUL at mat_mul; give it one text a sequence"):
+    with pytest.raises(
+        UsageError, match="it sees the future, because of MAT_MUL at mat_mul; give it one text a sequence"
+    ):
         check_packable(graph)

@@ -131,7 +131,7 @@ def test_mask_is_the_only_op_that_a_prefix_changes() -> None:
 
 def test_programs_that_see_the_future_or_depend_on_the_length_are_refused_with_the_reason() -> None:
     future = build_graph(small_program("s = T_MAT_MUL h0 h0\no = MAT_MUL s h0"))
-    with pytest.raises(UsageError, match=r"a prefix is refused .*: it sees the future, by MAT_MUL at mat_mul"):
+    with pytest.raises(UsageError, match=r"a prefix is refused .*: it sees the future, because of MAT_MUL at mat_mul"):
         check_prefix_capable(future)
-    with pytest.raises(UsageError, match=r"it depends on the sequence length, by SCALE at .*; train it with"):
+    with pytest.raises(UsageError, match=r"it depends on the sequence length, because of SCALE at .*; train it with"):
         check_prefix_capable(build_graph(library.get("PRIMER"), length_dependent=True))
