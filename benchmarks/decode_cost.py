@@ -149,9 +149,9 @@ def step_rows(programs: Mapping[str, DNA], settings: Settings) -> Iterator[StepR
             by_hand = next(kind for kind in ours if kind != DNABlock.__name__)
             for name, dna in programs.items():
                 for kind, make in makers(name, dna, settings, context).items():
-                    beside = ours[DNABlock.__name__ if kind == DNABlock.__name__ else by_hand]
-                    own = beside if name == BASELINE else start(name, make)
-                    times = run_interleaved({"own": own, "other": beside}, settings.pairs)
+                    transformer = ours[DNABlock.__name__ if kind == DNABlock.__name__ else by_hand]
+                    own = transformer if name == BASELINE else start(name, make)
+                    times = run_interleaved({"own": own, "other": transformer}, settings.pairs)
                     milliseconds = 1000 * float(np.median(times["own"]))
                     ratio = paired_ratio(times["own"], times["other"])
                     yield StepRow(name, kind, context, batch, milliseconds, ratio)
