@@ -29,7 +29,7 @@ class Scores:
     accuracy: float
 
     def better_than(self, other: Scores, criterion: Criterion) -> bool:
-        """Return whether these scores are better."""
+        """Return whether these scores are better than other ones by the criterion."""
         return self.loss_nats < other.loss_nats if criterion == "loss" else self.accuracy > other.accuracy
 
 

@@ -1,6 +1,6 @@
 """Groups of tokens by their frequency in the training text, and the scores of two models on each group.
 
-The paper of rank reduction finds its gains on facts that are rare in the training text (arXiv 2312.13558, section 5.1).
+The paper on rank reduction finds its gains on facts that are rare in the training text (arXiv 2312.13558, section 5.1).
 """
 
 from __future__ import annotations

@@ -37,6 +37,6 @@ def apply_budget(trial: TrialConfig, text: str) -> TrialConfig:
 
 
 def without_reference(trial: TrialConfig) -> TrialConfig:
-    """Return the settings without timings of the baseline's step. A budget in reference seconds becomes wall-clock."""
+    """Return the settings without timings of the baseline's step; reference seconds become wall-clock seconds."""
     unit = "wall_seconds" if trial.unit == "reference_seconds" else trial.unit
     return replace(trial, unit=unit, price=False, hurdles=0)
