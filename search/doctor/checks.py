@@ -33,7 +33,7 @@ def examine(quick: bool = False, progress: Callable[[str], None] | None = None) 
     """Run all checks and yield one finding at a time.
 
     Args:
-        quick: whether to skip the checks that compile: those of blocks and library programs in the language model.
+        quick: whether to skip the checks that compile: blocks and library programs in the language model.
         progress: function called with the name of the next check.
     """
     tell = progress or (lambda line: None)

@@ -42,7 +42,7 @@ class Part:
 
 
 def run_parts(run: RunDirectory) -> list[Part]:
-    """Return the parts of a run's directory that exist, each file in one of them."""
+    """Return the parts of a run's directory that exist; each file belongs to one part."""
     left = set(run.path.iterdir())
     rows = (
         ("leftovers of a process that was killed", _LEFTOVERS, True),

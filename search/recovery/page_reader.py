@@ -1,7 +1,7 @@
 """Rows of a damaged SQLite file, read page by page without SQLite, which refuses such a file.
 
-Each page of a table's rows is read separately, so a damaged page costs only its own rows. Pages in the write-ahead log
-replace those of the file if their checksum is right. Format: https://www.sqlite.org/fileformat2.html
+Each page of a table's rows is read separately, so a damaged page costs only its own rows. A page in the write-ahead
+log replaces the file's page if its checksum is right. Format: https://www.sqlite.org/fileformat2.html
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def read_rows(store: Path) -> Iterator[Row]:
             try:
                 yield _row(page, int.from_bytes(page[pointer : pointer + 2], "big"), pages)
             except (ValueError, IndexError, KeyError, struct.error):
-                continue  # the cell is damaged: others of its page may not be
+                continue  # this cell is damaged, but others of the page may be whole
 
 
 def _pages(store: Path) -> dict[int, bytes]:

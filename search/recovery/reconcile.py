@@ -77,7 +77,7 @@ def reconcile(rows: StoreRows, starters: Mapping[int, tuple[Any, ...]], recorded
 
     Args:
         rows: rows that are left.
-        starters: rows of the baseline and the initial programs, used if those of the store are lost.
+        starters: rows of the baseline and the initial programs, used if the store has lost its rows of them.
         recorded: number of the last event that the disk is known to have had.
     """
     mentioned = {row[2] for row in rows.events.values()} | {row[0] for row in rows.trials.values()}

@@ -145,7 +145,7 @@ class Confirmation:
 
     @property
     def undecided(self) -> bool:
-        """Whether too few trainings gave a loss for an interval, so that the program is neither better nor worse."""
+        """Whether the program has no verdict, because too few of its trainings gave a loss for an interval."""
         return not self.failed and any(_sign(difference) == "" for difference in self.views.values())
 
     @property
@@ -171,7 +171,7 @@ def read_retraining(event: Event) -> Retraining:
 
 
 def confirmations(retrainings: Sequence[Retraining]) -> tuple[Confirmation, ...]:
-    """Return the confirmations, best first. Only retrainings with the last budget count, because others differ in it.
+    """Return the confirmations, best first. Only retrainings with the last budget count; others are not comparable.
 
     The result is empty if no candidate of the run other than the baseline was retrained.
     """

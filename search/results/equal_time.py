@@ -61,7 +61,7 @@ def equal_time_deltas(manifest: Mapping[str, Any], finished: Sequence[FinishedTr
 
     Args:
         manifest: manifest of the run.
-        finished: its finished trials, in order of arrival.
+        finished: finished trials of the run, in order of arrival.
 
     Returns:
         Differences by candidate; empty for runs without such differences.

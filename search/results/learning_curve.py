@@ -31,7 +31,7 @@ def loss_change_nats(evaluation: Evaluation, factor: float) -> float | None:
 
     Args:
         evaluation: evaluation of a training, with losses before its end (`hurdle_losses`).
-        factor: number of steps relative to those of the training; above 1 extrapolates.
+        factor: number of steps divided by the training's number of steps; above 1 extrapolates.
 
     Returns:
         The change; None if the training has no loss at its end, or none before it.

@@ -46,7 +46,7 @@ class NamedProgram:
         dna: the program.
         unit: unit of width that the program's constants are for; None for a library program, because its query scale is
             adapted to the width.
-        heads: number of attention heads, if it is a library program.
+        heads: number of attention heads of a library program.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Statistics of repeated trainings: intervals for means, paired differences and further trainings.
 
 The results of a study form a table of programs (arms) by seeds. Arms with the same seed read the text in the same
-order, so they share part of their noise, which cancels in differences. The model is that of randomised blocks,
+order, so they share part of their noise, which cancels in differences. This is the model of randomised blocks,
 
     loss[arm, seed] = arm + seed + noise,        noise ~ Normal(0, sigma)
 

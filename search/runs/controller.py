@@ -1,7 +1,7 @@
 """The search loop: keep every worker busy until the budget is spent, and record every result.
 
     calibrate: time the baseline's steps, if budgets are in reference seconds
-    queue: the trials of the baseline, then those of the initial programs
+    queue: the trials of the baseline, then the trials of the initial programs
     while time is left:
         give each free worker a trial: a queued one, a control trial of the baseline, or one of a new candidate
         record each result, and update the strategy with it
@@ -270,7 +270,7 @@ class Controller:
             )
 
     def _record(self, finished: Sequence[tuple[TrialRequest, Evaluation]]) -> None:
-        """Store the results together, then tell evolution."""
+        """Store the results together, then update the strategy with them."""
         with self.phases.phase("store"), self.store.transaction():
             results = [self._write(request, evaluation) for request, evaluation in finished]
             for request, evaluation in self._environment.take_suspects(self._lost.counts):

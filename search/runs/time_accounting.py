@@ -19,7 +19,7 @@ SHARES = {
     "compiling": "turning programs into machine code",
     "evaluating": "validation",
     "probing": "checks before training",
-    "timing": "steps of the baseline, timed in turns with those of a candidate",
+    "timing": "steps of the baseline, timed in turns with a candidate's steps",
     "waiting": "time in which trials had no processor, because other programs used it",
     "confirming": "retraining the best at the end of a search",
     "other": "the rest of trials, and trials that were lost or killed, or are not finished yet",

@@ -1,8 +1,8 @@
 """Ablation: the effect of each change of a block, and the smallest program that performs as well.
 
     baseline, candidate    the two programs
-    without N              candidate without change N; what it loses is the ablation effect
-    only N                 baseline with change N; what it gains is the insertion effect
+    without N              candidate without change N; its loss minus the candidate's is the ablation effect
+    only N                 baseline with change N; the baseline's loss minus its loss is the insertion effect
     no-op                  a rewritten program of the same function (`null_rewrite`); its "effect" is the study's noise
 
 All programs are trained with the same fresh random seeds and scored on the test split. Programs that compute the same
@@ -48,8 +48,8 @@ class Effect:
 
     Attributes:
         change: the change.
-        ablation: loss of the candidate without the change, minus its loss with it; None if one did not train.
-        insertion: loss of the baseline, minus its loss with the change; None if one did not train.
+        ablation: loss of the candidate without the change minus loss of the candidate; None if one did not train.
+        insertion: loss of the baseline minus loss of the baseline with the change; None if one did not train.
         ablation_note, insertion_note: reason for a missing value, or name of the program trained instead; else empty.
         refused: whether the language refuses the candidate without the change.
         kept: whether the minimal program has the change.

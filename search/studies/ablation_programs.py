@@ -97,7 +97,7 @@ class AblationPlan:
             return None, f"malformed: {error}"
 
     def add(self, name: str, dna: DNA) -> tuple[str | None, str]:
-        """Plan a program: return its arm's name (None if the program is invalid), and the reason if it has no arm."""
+        """Plan a program; return the name of its arm (None if it is invalid), and a note unless the arm is new."""
         result = check(dna, self.config)
         if not result.accepted or result.structure_hash is None:
             return None, f"refused ({result.reason}): {result.message}"

@@ -40,7 +40,7 @@ class ComparisonRow:
         peak_memory_bytes: largest value of all repeats.
         steps, tokens, epochs: means over repeats.
         tokens_per_second: training speed by the trial's clock, mean over repeats.
-        model_tflops: 10^12 model FLOPs per second of training, three times those of the forward pass; recomputation
+        model_tflops: 10^12 model FLOPs per second of training, three times its forward FLOPs; recomputation
             and the optimizer are not counted.
         failures: random seed, outcome and message of each training that failed.
         test_losses_by_position: test loss in nats per token by group of positions (`position_buckets`), means over
@@ -93,7 +93,7 @@ class Comparison:
         allowance_seconds: time charged for a step of the baseline, in reference seconds.
         sweep: learning rate factors with validation losses in nats (None after a failure), by name of the program.
         notes: sentences that a reader must know.
-        trainings: trainings behind the rows, without those of the sweep at other learning rates.
+        trainings: trainings of the rows, without the sweep's trainings at other learning rates.
         command: command line that made the comparison.
     """
 

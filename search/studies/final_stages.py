@@ -198,7 +198,7 @@ def final_stages(
         budget_seconds: wall clock of the whole search.
         workers: workers that train.
         each: seconds of one training at the run's own size.
-        each_larger: the same at the larger size; None if there is none.
+        each_larger: seconds of one training at the larger size; None without a larger size.
     """
     if not (limits := stage_limits(search, budget_seconds, each_larger is not None)):
         return ()

@@ -68,7 +68,7 @@ class StudyLog:
         self._append({"arm": arm, "key": key, "seed": seed, "evaluation": evaluation.to_dict()})
 
     def calibrate(self, seconds: float) -> None:
-        """Record the step time of the baseline, so that a resumed study charges the same."""
+        """Record the step time of the baseline, so that a resumed study charges the same time."""
         self.calibration_seconds = seconds
         self._append({"calibration_seconds": seconds})
 

@@ -45,7 +45,7 @@ def candidate_rows(digest: RunDigest, store: StoreReader, candidate_ids: Iterabl
 
     Args:
         digest: digest of the run.
-        store: its store.
+        store: store of the run.
         candidate_ids: ids of candidates.
     """
     ancestry = digest.ancestry.reader(store)

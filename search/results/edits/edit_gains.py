@@ -1,7 +1,7 @@
-"""Gain of an edit: the loss of the parent minus that of the child, both as they are ranked.
+"""Gain of an edit: loss of the parent minus loss of the child, both by the loss that ranks them.
 
-Each loss is mostly that of one training, so a gain has the noise of two trainings. It is called *inside the noise* if
-it is smaller than the baseline's noise, the half width of the interval for one more training.
+Most losses come from one training, so a gain has the noise of two trainings. A gain is called *inside the noise* if it
+is smaller than the baseline's noise, the half width of the interval for one more training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class EditGain:
     Attributes:
         nats: gain in nats per token.
         bits_per_byte: the same gain in bits per byte.
-        inside_noise: whether it is within the baseline's noise; None if that is unknown.
+        inside_noise: whether the gain is within the baseline's noise; None if the noise is unknown.
     """
 
     nats: float

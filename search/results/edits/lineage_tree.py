@@ -33,7 +33,7 @@ class TreeNode:
         id: number of the candidate.
         parents: its parent, or both parents of a merge; for parents left out, their nearest ancestors that are shown.
         mutations: edits that made it from its parent, or the origin of an initial program.
-        row: its result; None without one.
+        row: row of its result; None without a result.
         gain: gain over its first parent; None unless both trained in full.
         place: place among the best candidates, from 1; None for a candidate that is only an ancestor.
         skipped: number of ancestors left out between its parents and itself.

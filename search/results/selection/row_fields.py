@@ -92,7 +92,7 @@ FIELDS = (
     RowField("origin", "text", lambda each: each.origin, "origin of an imported initial program"),
     _text("outcome", "how the last training ended: ok, stopped_at_hurdle, rejected:..., non_finite, ..."),
     _text("verdict", "comparison with the baseline in words"),
-    _flag("better", lambda each: each.row.better, "better than the run's baseline beyond its noise"),
+    _flag("better", lambda each: each.row.better, "better than the run's baseline by more than the noise"),
     _flag("inside_noise", lambda each: each.row.inside_noise, "difference within the baseline's noise", False),
     _number("loss_nats", "validation loss, nats per token", "loss"),
     _number("bits_per_byte", "validation loss, bits per byte", "bits"),
@@ -162,7 +162,7 @@ def find_field(name: str, option: str) -> RowField:
 
     Args:
         name: name that the user gave.
-        option: option that it was given for, for the message.
+        option: command option with the name, for the message.
 
     Raises:
         UsageError: there is no such field; the message lists all.

@@ -1,9 +1,9 @@
 """Calibration of the predictions by which a guided search stops trainings: predicted against reached losses.
 
-A training is predicted as of its start: the events are replayed in order, and the predictor knows the trainings that
-had finished by then. Two groups of trainings reach the end although a prediction existed: those that passed the stops,
-and those that could not be stopped (the baseline, repeated trainings, and a random share of the candidates). Only the
-second group is free of selection, but both are counted, because the first is large.
+A training is predicted from what was known at its start: the events are replayed in order, and the predictor knows the
+trainings that had finished by then. Two groups of trainings reach the end although a prediction existed: trainings that
+passed the stops, and trainings that could not be stopped (the baseline, repeated trainings, and a random share of the
+candidates). Only the second group is free of selection, but both are counted, because the first is large.
 
 If the predictions are calibrated, 68% of the reached losses lie within one predicted standard deviation and 95% within
 two.
