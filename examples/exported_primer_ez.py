@@ -72,7 +72,7 @@ def may_read(visibility: jax.Array, query: jax.Array, key: jax.Array, start: jax
     """Return whether a query may read a key. Queries begin at position `start` or 0, keys at 0.
 
     `visibility` is a mask, booleans [batch, length, keys], or the number of each position's text, [batch, length];
-    then a position may read its own text. Keys after the end of a mask are treated as its last key.
+    then a position may read only its own text. Keys after the end of a mask are treated as its last key.
     """
     if visibility.dtype == bool:
         return visibility[:, query, jnp.clip(key, 0, visibility.shape[2] - 1)]

@@ -33,8 +33,9 @@ class ModelConfig:
         vocabulary: number of token ids.
         precision: dtype of activations; parameters and losses stay float32.
         stack: compilation of the layers: one copy for each layer (`unroll`), one loop (`scan`), or `auto`, which is a
-            loop for more than eight layers. With `auto`, brief trainings on one CPU (at most 1e12 FLOPs in a known
-            number of steps) are compiled layer by layer for any number of layers (`workers.training.steps.brief`).
+            loop for more than eight layers. With `auto`, brief AdamW trainings on one CPU (at most 1e12 FLOPs and a
+            million parameters, in a known number of steps) are compiled layer by layer for any number of layers
+            (`workers.training.steps.brief`).
         fused: whether norms and softmaxes are computed in one call, equal to their primitives up to rounding.
         solve_steps: largest number of conjugate-gradient steps for the systems of LEAST_SQUARES. A system stops earlier
             once it is solved, and at the latest after twice as many steps as it has channels. Without `fused`, the

@@ -151,7 +151,7 @@ def test_500_exported_programs_equal_the_compiled_ones(seed: int, api: API) -> N
         ("scores * 0.125", "scores * 0.25", "differs"),
         (", where=causal_mask(scaled, start, visibility)", "", "differs|earlier output"),
         ("own = query if start is None else start + query", "own = query", "decoded"),
-        (".zeros", ".ones", "starts"),
+        (".zeros", ".ones", "another initial"),
         ("self.output_projection = ", "self.another_projection = ", "object has no attribute|parameters differ"),
     ],
 )

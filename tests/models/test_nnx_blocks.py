@@ -282,7 +282,7 @@ def test_an_input_that_does_not_fit_is_an_error_with_a_remedy(name: str) -> None
         block(x[..., :8])
     with pytest.raises(ValueError, match=r"x is a list, but must be an array; use jnp.asarray\(x\)"):
         block(x.tolist())
-    with pytest.raises(ValueError, match=r"positions have shape \[3\], but must have \[4\] or \[2, 4\]"):
+    with pytest.raises(ValueError, match=r"positions have shape \[3\], but must have shape \[4\] or \[2, 4\]"):
         block(x, positions=jnp.arange(3))
     with pytest.raises(ValueError, match=r"mask has shape \[2, 1, 4, 3\], but must broadcast to .* \[2, 8, 4, 4\]"):
         block(x, mask=jnp.ones((2, 1, 4, 3), bool))
