@@ -61,7 +61,7 @@ def confirm(
     run: Run,
     top: Annotated[int, typer.Option(help="Number of the best candidates to retrain.", min=1, metavar="N")] = 10,
     repeats: Repeats = 3,
-    beside: Annotated[
+    also: Annotated[
         list[str] | None,
         typer.Option(
             help="A program to train for comparison: a library name, RUN:ID (a number, `best` or `baseline`), or a "
@@ -110,9 +110,7 @@ def confirm(
     scales = parse_scales(scale or (), settings)
     choose_platform(settings.workers.accel, settings.workers.executor, address, quiet, run)
     with show_study_progress(directory.path, address, quiet) as options:
-        run_confirm(
-            directory.path, options, config=settings, top=top, repeats=repeats, beside=beside or (), scales=scales
-        )
+        run_confirm(directory.path, options, config=settings, top=top, repeats=repeats, also=also or (), scales=scales)
     with Store.open(directory.path, read_only=True) as store:
         board = leaderboard(store)
         page = try_report(store)

@@ -2,7 +2,7 @@
 
     python benchmarks/paired_confirmations.py RUN [--against PRIMER_EZ] [--json]
 
-It reads the trainings of `primer-search confirm RUN --beside ... --scale ...`. Differences are in bits a byte of the
+It reads the trainings of `primer-search confirm RUN --also ... --scale ...`. Differences are in bits a byte of the
 test text (negative is better), paired by random seed, at equal steps and at equal time, at every size. Each has its own
 95% t interval. The leaderboard's intervals are wider, because they are corrected for the number of programs.
 """
@@ -87,7 +87,7 @@ def _compare(size: str, found: Sequence[Retraining], other: str) -> list[Pair]:
         name: [each for each in found if each.name == name] for name in dict.fromkeys(one.name for one in found)
     }
     if "baseline" not in programs or other not in programs:
-        raise UsageError(f"the baseline or {other} was not retrained at {size}: use `confirm RUN --beside {other}`")
+        raise UsageError(f"the baseline or {other} was not retrained at {size}: use `confirm RUN --also {other}`")
     pairs = []
     for view, losses in bits_by_view(programs).items():
         for name, values in losses.items():

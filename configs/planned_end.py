@@ -79,7 +79,7 @@ class PlannedEnd:
 
     def _describe(self, stage: Stage) -> str:
         candidates = "the best candidate" if stage.top == 1 else f"the best {stage.top} candidates"
-        *most, last = (candidates, "the baseline", *stage.beside)
+        *most, last = (candidates, "the baseline", *stage.also)
         words = f"{', '.join(most)} and {last}, {stage.repeats} trainings each"
         if self.estimated:
             return f"{words}, about {format_duration(stage.seconds)}"

@@ -48,7 +48,7 @@ def confirm(
     config: RunConfig | None = None,
     top: int = 10,
     repeats: int = 3,
-    beside: Sequence[str] = (),
+    also: Sequence[str] = (),
     scales: Sequence[RunConfig] = (),
 ) -> None:
     """Retrain the best candidates of a run and score them on test text. No other process may be writing the run.
@@ -59,17 +59,17 @@ def confirm(
         config: configuration of the trainings; None: the run's.
         top: number of candidates to retrain, best first.
         repeats: number of trainings of each program.
-        beside: other programs to retrain as well: names of the library, `RUN:ID`, or files of DNA.
+        also: other programs to retrain as well: names of the library, `RUN:ID`, or files of DNA.
         scales: configurations of other model sizes; the same programs are retrained at each.
 
     Raises:
         UsageError: the run does not exist, another process writes it, none of its candidates finished a full trial, or
-            a program of `beside` does not exist or is invalid at the size of the run.
+            a program of `also` does not exist or is invalid at the size of the run.
         Interrupted: Ctrl-C; finished trainings are saved.
     """
     with Store.open(path) as store:
         config = config or load_config(store)
-        confirm_store(store, config, options, top=top, repeats=repeats, beside=beside, scales=scales)
+        confirm_store(store, config, options, top=top, repeats=repeats, also=also, scales=scales)
 
 
 def confirm_store(
@@ -79,14 +79,14 @@ def confirm_store(
     *,
     top: int,
     repeats: int,
-    beside: Sequence[str] = (),
+    also: Sequence[str] = (),
     scales: Sequence[RunConfig] = (),
 ) -> None:
     """Do the work of `confirm` on an open run, with the same arguments.
 
     If a worker is lost, its training is not stored, and the next call repeats it.
     """
-    programs = contenders(store, config, _best_candidates(store, top), beside)
+    programs = contenders(store, config, _best_candidates(store, top), also)
     check_baseline(programs[0], config, scales)
     seeds = fresh_seeds(store.manifest["seed"], repeats)
     budget, allowance_seconds = config.trial.budget, load_allowance_seconds(store)
@@ -116,15 +116,13 @@ def confirm_store(
         retrain_at_scale(store, config, scale, programs, seeds, options, allowance_seconds=allowance_seconds)
 
 
-def contenders(
-    store: Store, config: RunConfig, candidates: Sequence[int], beside: Sequence[str] = ()
-) -> list[Contender]:
+def contenders(store: Store, config: RunConfig, candidates: Sequence[int], also: Sequence[str] = ()) -> list[Contender]:
     """Return the programs to retrain: the baseline, candidates by id, and others by name."""
     chosen = [store.candidate(number) for number in candidates]
     programs = [
         baseline_contender(config, dna_from_json(store.manifest["baseline_dna"])),
         *(Contender(f"#{each.id}", each.id, each.dna, unit=each.unit) for each in chosen),
-        *(_named_contender(text, config) for text in dict.fromkeys(beside)),
+        *(_named_contender(text, config) for text in dict.fromkeys(also)),
     ]
     name, count = Counter(each.name for each in programs).most_common(1)[0]
     if count > 1:

@@ -141,7 +141,7 @@ def _confirm(
 ) -> str:
     own = stages[0]
     watch = _Watch(options)
-    confirm_store(store, end.config, watch.options(), top=own.top, repeats=own.repeats, beside=own.beside)
+    confirm_store(store, end.config, watch.options(), top=own.top, repeats=own.repeats, also=own.also)
     if watch.unfinished:
         return f"{watch.unfinished} retrainings finished in time: {_command(store, own)}"
     if end.larger is None or len(stages) < 2:
@@ -171,7 +171,7 @@ def _confirm_larger(
         store,
         end.config,
         larger,
-        contenders(store, end.config, chosen, stage.beside),
+        contenders(store, end.config, chosen, stage.also),
         fresh_seeds(store.manifest["seed"], stage.repeats),
         watch.options(),
         allowance_seconds=load_allowance_seconds(store),
@@ -212,6 +212,6 @@ class _Watch:
 def _command(store: Store, stage: Stage, scale: str = "") -> str:
     """Return a sentence with the command that makes the trainings of a stage."""
     words = ["primer-search", "confirm", str(store.run.path), "--top", str(stage.top), "--repeats", str(stage.repeats)]
-    words += [word for name in stage.beside for word in ("--beside", name)]
+    words += [word for name in stage.also for word in ("--also", name)]
     words += ["--scale", scale] if scale else []
     return f"complete them with `{shlex.join(words)}`"

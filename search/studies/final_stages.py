@@ -42,7 +42,7 @@ HOUR, DAY, WEEK = 3_600.0, 86_400.0, 604_800.0
 MOST_REPEATS = 2
 """Largest number of trainings of each program, as a multiple of `search.confirm_repeats`."""
 
-BESIDE = "PRIMER_EZ"
+ALSO_TRAINED = "PRIMER_EZ"
 """Library program that is trained together with the candidates if the budget is an hour or more."""
 
 
@@ -73,21 +73,21 @@ class Stage:
     Attributes:
         larger: whether the models have the larger size, `search.scale_up`.
         top: number of the best candidates; the baseline is also trained.
-        beside: library programs that are also trained.
+        also: library programs that are also trained.
         repeats: number of trainings of each program.
         seconds: estimated wall clock; in `stage_limits`, the longest one.
     """
 
     larger: bool
     top: int
-    beside: tuple[str, ...]
+    also: tuple[str, ...]
     repeats: int
     seconds: float
 
     @property
     def programs(self) -> int:
         """Number of programs, the baseline included."""
-        return 1 + self.top + len(self.beside)
+        return 1 + self.top + len(self.also)
 
     @property
     def trainings(self) -> int:
@@ -96,7 +96,7 @@ class Stage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {**asdict(self), "beside": list(self.beside), "trainings": self.trainings}
+        return {**asdict(self), "also": list(self.also), "trainings": self.trainings}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +132,11 @@ def stage_limits(search: SearchConfig, budget_seconds: float, larger: bool) -> t
         return ()
     growth = Growth.of(budget_seconds)
     hours = budget_seconds >= HOUR
-    beside = (BESIDE,) if hours and search.baseline != BESIDE else ()
+    also = (ALSO_TRAINED,) if hours and search.baseline != ALSO_TRAINED else ()
     repeats, seconds = MOST_REPEATS * search.confirm_repeats, LARGEST_SHARE * budget_seconds
     two = hours and larger
-    own = Stage(False, growth.candidates * search.confirm_top, beside, repeats, seconds / 2 if two else seconds)
-    return (own, Stage(True, min(2 * growth.candidates, own.top), beside, repeats, seconds)) if two else (own,)
+    own = Stage(False, growth.candidates * search.confirm_top, also, repeats, seconds / 2 if two else seconds)
+    return (own, Stage(True, min(2 * growth.candidates, own.top), also, repeats, seconds)) if two else (own,)
 
 
 def lengthened(larger: RunConfig, config: RunConfig, budget_seconds: float) -> RunConfig:
@@ -166,10 +166,10 @@ def own_stage(limit: Stage, repeats: int, workers: Workers, each: float) -> Stag
         each: seconds of one training.
     """
     fit = workers.fitting(limit.seconds, each)
-    for beside in dict.fromkeys((limit.beside, ())):
-        top = min(limit.top, fit // repeats - 1 - len(beside))
+    for also in dict.fromkeys((limit.also, ())):
+        top = min(limit.top, fit // repeats - 1 - len(also))
         if top >= 1:
-            return _timed(replace(limit, top=top, beside=beside, repeats=repeats), workers, each)
+            return _timed(replace(limit, top=top, also=also, repeats=repeats), workers, each)
     return None
 
 
@@ -182,7 +182,7 @@ def larger_stage(limit: Stage, least_repeats: int, workers: Workers, each: float
     fit = workers.fitting(limit.seconds, each)
     for least in dict.fromkeys((least_repeats, min(2, least_repeats))):
         for top in range(limit.top, 0, -1):
-            repeats = min(limit.repeats, fit // (1 + top + len(limit.beside)))
+            repeats = min(limit.repeats, fit // (1 + top + len(limit.also)))
             if repeats >= least:
                 return _timed(replace(limit, top=top, repeats=repeats), workers, each)
     return None

@@ -333,7 +333,7 @@ def test_a_plan_says_how_long_the_search_lasts_and_what_is_retrained_after_it() 
     planned = {budget: plan("--budget", budget, "--workers", "2", *STEPS) for budget in ("10m", "2h", "24h", "7d")}
     stages = {budget: each["stages"] for budget, each in planned.items()}
     assert [len(found) for found in stages.values()] == [1, 2, 2, 2]
-    assert stages["10m"][0]["beside"] == [] and stages["2h"][0]["beside"] == ["PRIMER_EZ"]
+    assert stages["10m"][0]["also"] == [] and stages["2h"][0]["also"] == ["PRIMER_EZ"]
     trainings = [sum(stage["trainings"] for stage in found) for found in stages.values()]
     assert trainings[0] < trainings[1] < trainings[2] < trainings[3]
     for budget, each in planned.items():

@@ -144,7 +144,7 @@ def test_programs_of_other_runs_and_files_are_trained_beside_the_best(
     file.write_text(dna_to_json(CONFIG.model.library_program("TRANSFORMER_SQUARED_RELU")))
     other = tmp_path / "other"
     shutil.copytree(run.path, other)
-    confirm(run.path, top=1, repeats=2, beside=("PRIMER_EZ", str(file), f"{other}:baseline"))
+    confirm(run.path, top=1, repeats=2, also=("PRIMER_EZ", str(file), f"{other}:baseline"))
     with Store.open(run.path, read_only=True) as store:
         rows = by_name(leaderboard(store).confirmed)
     assert {"PRIMER_EZ", "mine", "other:baseline"} <= set(rows)
@@ -164,13 +164,13 @@ def test_programs_of_other_runs_and_files_are_trained_beside_the_best(
 
 def test_programs_beside_must_exist_and_have_names_of_their_own(run: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown file or library program PRIMER_E; did you mean PRIMER_EZ"):
-        confirm(run.path, top=1, repeats=1, beside=("PRIMER_E",))
+        confirm(run.path, top=1, repeats=1, also=("PRIMER_E",))
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "same.json").write_text(dna_to_json(CONFIG.model.library_program("PRIMER_EZ")))
     files = [str(tmp_path / folder / "same.json") for folder in ("one", "two")]
     with pytest.raises(UsageError, match="two programs to retrain are named same"):
-        confirm(run.path, top=1, repeats=1, beside=files)
+        confirm(run.path, top=1, repeats=1, also=files)
 
 
 def test_confirming_again_trains_nothing_twice(run: RunDirectory) -> None:

@@ -257,7 +257,7 @@ def ladder_at(run: Path) -> Ladder:
 def test_the_best_are_trained_on_every_scale_with_the_same_seeds(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worse = {library.get("TRANSFORMER", unit): -0.2 for unit in (2, 3, 4)}
     trainer = by_formula(monkeypatch, {SINE: 0.2, BRANCHED: 0.3, **worse})
-    confirm(run, top=2, repeats=3, beside=["TRANSFORMER"], scales=parse_scales(SCALES, config_of(run)))
+    confirm(run, top=2, repeats=3, also=["TRANSFORMER"], scales=parse_scales(SCALES, config_of(run)))
     ladder = ladder_at(run)
     sizes = [(scale.layers, scale.unit, scale.budget) for scale in ladder.scales]
     assert sizes == [(1, 2, 12.0), (2, 3, 12.0), (2, 4, 24.0)]

@@ -45,12 +45,12 @@ LAPTOP = 22.0
 
 def shape(stages: tuple[Stage, ...]) -> list[tuple[int, int, int]]:
     """Candidates, library programs and repeats of each stage."""
-    return [(stage.top, len(stage.beside), stage.repeats) for stage in stages]
+    return [(stage.top, len(stage.also), stage.repeats) for stage in stages]
 
 
 def test_ten_minutes_on_two_cores_end_with_two_candidates_trained_three_times() -> None:
     (stage,) = final_stages(SearchConfig(), 600, TWO_CORES, 1.1 * LAPTOP, 6 * LAPTOP)
-    assert (stage.larger, stage.top, stage.beside, stage.repeats, stage.trainings) == (False, 2, (), 3, 9)
+    assert (stage.larger, stage.top, stage.also, stage.repeats, stage.trainings) == (False, 2, (), 3, 9)
     assert stage.seconds <= 150
 
 
@@ -114,7 +114,7 @@ def test_nothing_is_kept_where_it_is_turned_off_and_no_larger_size_without_one()
     assert final_stages(SearchConfig(confirm_top=0), 7200, TWO_CORES, LAPTOP, LAPTOP) == ()
     assert [stage.larger for stage in final_stages(SearchConfig(), 7200, TWO_CORES, LAPTOP, None)] == [False]
     primer = final_stages(SearchConfig(baseline="PRIMER_EZ"), 7200, TWO_CORES, LAPTOP, LAPTOP)
-    assert all(stage.beside == () for stage in primer)
+    assert all(stage.also == () for stage in primer)
 
 
 @pytest.mark.parametrize(("minutes", "slots", "top"), [(2, 2, 0), (10, 2, 1), (10, 8, 5), (60, 2, 5)])
