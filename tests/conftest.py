@@ -30,7 +30,7 @@ settings.load_profile("primer-search")
 RUN_SEED = int(os.environ.get("PRIMER_SEARCH_TEST_SEED", "0"))
 
 
-COMPILED_BYTES = 2**28
+COMPILED_BYTES = 2**30
 """Size above which the cache of compiled programs is deleted before a run."""
 
 
@@ -41,9 +41,14 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = config.cache.mkdir("compiled")
     if not hasattr(config, "workerinput") and sum(file.stat().st_size for file in folder.iterdir()) > COMPILED_BYTES:
         shutil.rmtree(folder)
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    shared = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in shared.items():
+        chosen = os.environ.setdefault(name.upper(), str(value))
+        jax.config.update(name, type(value)(chosen))  # JAX has read its variables by now
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
