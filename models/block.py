@@ -128,8 +128,8 @@ class BlockFunctions:
             index: replace(group, function=seen) if group.function is causal_softmax else group
             for index, group in self.fused.items()
         }
-        prefix_only = visibility.texts is None and visibility.mask is None
-        fast_ops = {op: apply for op, apply in self.fast_ops.items() if prefix_only or not takes_texts(op)}
+        one_text = visibility.texts is None and visibility.mask is None
+        fast_ops = {op: apply for op, apply in self.fast_ops.items() if one_text or not takes_texts(op)}
         fast_ops |= self._fast_past_ops
         if record is not None:
             fused, fast_ops = {}, {}
@@ -168,7 +168,7 @@ class BlockFunctions:
         are treated as its last key.
 
         Raises:
-            UsageError: there are more new positions than the cache has room for, the batch size differs, or the
+            UsageError: there are more new positions than the whole cache has room for, the batch size differs, or the
                 program cannot keep texts apart or follow a mask, or depends on the sequence length.
             ValueError: the ids, the prefix or the mask do not fit.
         """

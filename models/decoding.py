@@ -201,7 +201,7 @@ class _Step:
 
 
 def _check(cache: Cache, x: Array) -> None:
-    """Check that the inputs have the cache's batch size and not more positions than the cache has room for."""
+    """Check that the inputs have the cache's batch size and not more positions than the whole cache."""
     for array in (*cache["history"].values(), *cache["state"].values()):
         if array.shape[-3] != x.shape[0]:
             raise UsageError(f"x has {x.shape[0]} sequences, but the cache has {array.shape[-3]}; make another cache")

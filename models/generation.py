@@ -1,4 +1,4 @@
-"""Text generation with a cache, so that each new token computes one position only.
+"""Text generation with a cache, so that only one position is computed for each new token.
 
     decode the prompt -> sample -> decode the sampled token -> sample -> ...
 

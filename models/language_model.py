@@ -142,8 +142,8 @@ class LanguageModel:
         begins at the first token of the sequence in every call; all tokens of a prefix must be new in the same call.
 
         Raises:
-            UsageError: there are more new tokens than the cache has room for, the batch size differs, or the block
-                cannot see a prefix.
+            UsageError: there are more new tokens than the whole cache has room for, the batch size differs, or the
+                block cannot see a prefix.
         """
         if tokens.ndim != 2:
             raise UsageError(f"tokens have shape {list(tokens.shape)}, but must be [batch, new]")

@@ -75,6 +75,6 @@ def _load(source: PluginSource, tell: Tell = lambda line: None) -> None:
             try:
                 list(pool.map([partial(check_plugin, earlier, source)]))
             except WorkFailedError as error:
-                raise UsageError(f"plugin {source.name}: its check could not run: {error}") from error
+                raise UsageError(f"plugin {source.name}: its check could not be completed: {error}") from error
         remember(source)
     register(source)

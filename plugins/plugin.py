@@ -111,8 +111,9 @@ def primitive(
         operands: number of operands, 1 or 2.
         parameters: learned arrays; their `init` is `FAN_IN`, `ONES` or `ZEROS`.
         uses_dimension, uses_constant: whether the op reads that field of the instruction.
-        result: function that returns the kind and width of the output. By default, the output is an activation as wide
-            as the dimension if the op uses one, else it has the kind and width of the operands.
+        result: function that returns the kind and width of the output. By default, the output of `PAIRS` and `MIXES` is
+            as `time_dependence` says. Of other ops, it is an activation as wide as the dimension if the op uses one,
+            else it has the kind and width of the operands.
         laws: algebraic laws.
         time_dependence: `POINTWISE`, `PAST` (one operand), `REDUCES`, `PAIRS` (two activations give scores) or `MIXES`
             (scores and an activation give an activation).

@@ -1,8 +1,9 @@
 """Locks on files and folders that the system releases when their process ends, even by SIGKILL.
 
-These are `flock` locks on file descriptors. The `filelock` library is not used, because it has exclusive locks only and
-cannot lock a folder by its path. Two programs that check at the same time whether a run has a controller would each
-take the lock of the other for a controller. Windows has no `flock`; there, nothing excludes a second process.
+These are `flock` locks on file descriptors. The `filelock` library is not used, for two reasons. It cannot lock a
+folder by its path. It has exclusive locks only: of two programs that check at the same time whether a run has a
+controller, each would take the lock of the other for a controller. Windows has no `flock`; there, nothing excludes a
+second process.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def redirect_output(log: Path) -> Iterator[TextIO]:
         log.open("a").close()
     except OSError as error:
         raise UsageError(
-            f"cannot write {log}: {error.strerror}; if its folder belongs to another user, copy the folder to yours"
+            f"cannot write {log}: {error.strerror}; if another user owns its folder, copy the folder to one of your own"
         ) from error
     _cut(log)
     handler = logging.FileHandler(log, encoding="utf-8", delay=True)

@@ -102,7 +102,7 @@ def raise_if_interrupted() -> None:
 
 
 def interruptible(results: Iterable[Event]) -> Iterator[Event]:
-    """Yield the results of long work; raise KeyboardInterrupt before a result during which a signal arrived."""
+    """Yield the results of long work; if a signal arrived during the work on one, raise KeyboardInterrupt instead."""
     for result in results:
         raise_if_interrupted()
         yield result

@@ -113,10 +113,11 @@ BISECTIONS = 6
 
 
 def find_breaking_scale(holds: Callable[[float], bool], largest: float) -> float | None:
-    """Return approximately the smallest factor from 1 to `largest` for which `holds` is False, or None.
+    """Return approximately the smallest factor from 1 to `largest` for which `holds` is False.
 
-    The factor is multiplied by 100 until `holds` is False; bisection on a logarithmic scale follows. If `holds` is
-    False only at some factors, and True again at larger ones, they are found only if a power of 100 is among them.
+    Return None if `holds` is True for all powers of 100 up to `largest`, and for `largest`. The factor is multiplied by
+    100 until `holds` is False; bisection on a logarithmic scale follows. If `holds` is False only at some factors, and
+    True again at larger ones, they are found only if a power of 100 is among them.
 
     >>> round(find_breaking_scale(lambda factor: factor < 50, 1e4))
     52

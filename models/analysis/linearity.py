@@ -21,7 +21,7 @@ __all__ = ["LinearMap", "Moments", "add_moments", "block_moments", "fit_linear_m
 Matrix = Float[np.ndarray, "inputs outputs"]
 
 CUTOFF = 1e-6
-"""Relative size, to the largest, below which singular values of the inputs are dropped: activations are float32."""
+"""Singular values of the centered inputs below this share of the largest are dropped: activations are float32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float
 __all__ = ["LinearityPenalty"]
 
 SMALLEST_NORM = 1e-6
-"""Smallest divisor of an embedding. If its norm is smaller, its cosine is closer to 0 than the exact one."""
+"""Smallest divisor of an embedding. For embeddings with a smaller norm, the cosine is too close to 0."""
 
 
 @dataclass(frozen=True, slots=True)

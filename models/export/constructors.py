@@ -18,7 +18,7 @@ from .runtime_source import API
 __all__ = ["layer_statements", "size_arguments"]
 
 EPSILON = "epsilon=1e-12"
-"""Argument of Flax's norms, which add it to the variance; a program's norm raises the deviation to 1e-6 instead."""
+"""Argument of Flax's norms, which add it to the variance; a program's norm divides by at least 1e-6."""
 
 FLAX = {"nnx": "nnx", "linen": "nn"}
 """Name of each Flax API in the file."""

@@ -71,7 +71,7 @@ def load_weights_into(block: nnx.Module, weights: Weights | Path | str, *, layer
     if not isinstance(block, DNABlock) and not _equals_program(block, weights, layer):
         nnx.update(block, nnx.from_flat_state(before))
         raise UsageError(
-            "the weights belong to another program than the block: with them, its outputs differ from the program's"
+            "the weights belong to another program than the block: the block's outputs with them are not the program's"
         )
 
 

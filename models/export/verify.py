@@ -30,7 +30,7 @@ TOLERANCE = 1e-5
 """Largest difference in float32, relative to the array's largest entry."""
 
 EXACT_TOLERANCE = 1e-9
-"""Tolerance of a second comparison, in float64. It decides if the first one fails, as programs may amplify rounding."""
+"""Tolerance in float64. This comparison follows if that in float32 fails, because programs may amplify rounding."""
 
 NEGLIGIBLE = 1e-3
 """Smallest divisor of a difference, as a multiple of 1 (the size of the inputs) and of the largest gradient."""
@@ -101,7 +101,7 @@ class _Comparison:
     length: int
 
     def check_initial_values(self) -> None:
-        """Check paths, shapes and initial values; parameters with random initial values are checked without these."""
+        """Check paths, shapes and initial values; if a parameter starts random, check only its path and shape."""
         shapes = self.exported.shapes(self.length)
         expected = {placement.path for placement in self.placements}
         if set(shapes) != expected:

@@ -100,7 +100,9 @@ def attend(
 def causal_mask(query: Heads, key: Heads, start: int | Int[Array, ""] = 0, mask: Mask | None = None) -> Mask:
     """Return the mask that allows a query its own position and earlier ones, if `mask` also allows them.
 
-    A query without any visible key sees itself, so that its softmax is defined.
+    A query without any visible key sees itself. Otherwise its softmax would be undefined, or, for some functions
+    `attention`, the mean over all positions. Convolutions of the next layer would carry this from padding into the
+    text.
 
     Args:
         query: queries, the first at position `start`.
@@ -176,8 +178,8 @@ def append_to_cache(
     error. It makes all values and outputs NaN, so that they are not silently wrong.
 
     Raises:
-        ValueError: the batch size differs from the cache's, or there are more new positions than the cache has room
-            for.
+        ValueError: the batch size differs from the cache's, or there are more new positions than the whole cache has
+            room for.
     """
     (batch, longest), (new_batch, new) = cached_key.shape[:2], key.shape[:2]
     check_cached_batch(batch, new_batch)

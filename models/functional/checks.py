@@ -154,6 +154,6 @@ def check_cached_batch(cached: int, batch: int) -> None:
 
 
 def check_cache_space(new: int, longest: int) -> None:
-    """Check that there are not more new positions than the cache has room for."""
+    """Check that there are not more new positions than the whole cache has room for."""
     if new > longest:
         raise ValueError(f"x has {new} positions, but the cache has room for {longest}; make a longer cache")

@@ -2,7 +2,7 @@
 
 JAX computes the gradient of the matrix as the transpose of a product. On a CPU, XLA moves the transpose to the gradient
 of the output, and computes the output's gradient a second time, in transposed order. The hand-written gradient is a
-product without a transpose. With it, a training step takes 0.9 of the time that it takes with JAX's gradient
+product without a transpose. With it, a training step takes 0.8 of the time that it takes with JAX's gradient
 (benchmarks/written_gradients.py).
 """
 

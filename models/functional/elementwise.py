@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 __all__ = ["NORM_EPSILON", "squared_relu"]
 
 NORM_EPSILON = 1e-12
-"""Epsilon that norms add to the variance. Programs divide by a deviation raised to 1e-6; both agree above 1e-6."""
+"""Epsilon that norms add to the variance. Programs divide by a deviation of at least 1e-6; above it, both agree."""
 
 
 def squared_relu(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:

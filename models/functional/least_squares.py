@@ -60,7 +60,7 @@ def least_squares(
     Args:
         q: right-hand sides, [..., length, width].
         k: keys of the same shape.
-        ridge: positive numbers, [..., 1, width], with all leading axes of q.
+        ridge: positive numbers, [..., 1, width], with as many axes as q.
         steps: largest number of conjugate-gradient steps.
         texts: number of each position's text, [..., length]; each text has its own sum. If `before` is given, the
             text of the previous position comes first: [..., 1 + length].

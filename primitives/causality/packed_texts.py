@@ -83,8 +83,7 @@ def packing_fault(graph: Graph) -> str:
     """Return the reason why a program cannot keep packed texts apart; empty if it can."""
     for node in graph.nodes:
         if node.op in OPS and OPS[node.op].packed_texts is PackedTexts.REFUSED:
-            origin = OPS[node.op].origin
-            return f"{node.op} of plugin {origin} reads earlier positions, but plugin ops cannot keep texts apart"
+            return f"{node.op} of plugin {OPS[node.op].origin} reads earlier positions without a mask"
     return time_fault(graph)
 
 

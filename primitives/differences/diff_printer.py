@@ -18,9 +18,9 @@ def format_difference(old: DNA, new: DNA) -> str:
     """Return the difference between two programs as text.
 
     Subprograms are compared by name where the name is unique, else by index; unchanged subprograms are left out. `-`
-    marks removed lines, `+` new lines. A line is not marked if only the numbers of its operands differ, because of an
-    insertion before it. If the programs differ only in fields that the lines do not show, or not at all, the text is
-    one line that says so.
+    marks removed lines, `+` new lines. A line is not marked if only the numbers of its operands differ, as after an
+    insertion before the line. If the programs differ only in fields that the lines do not show, or not at all, the text
+    is one line that says so.
     """
     blocks = _bank_differences(old, new)
     pairs = _paired_subprograms(old, new)

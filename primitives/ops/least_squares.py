@@ -124,5 +124,5 @@ def _solve_each(systems: Array, right: Array) -> Array:
 
 
 def _with_rank(xp: Any, x: Array, rank: int) -> Array:
-    """Return x with new leading axes up to `rank`. JAX does not add axes if users set `jax_numpy_rank_promotion`."""
+    """Return x with new leading axes up to `rank`, because `jax_numpy_rank_promotion` may forbid JAX to add axes."""
     return xp.expand_dims(x, tuple(range(rank - x.ndim))) if x.ndim < rank else x

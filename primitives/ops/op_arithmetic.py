@@ -216,7 +216,7 @@ def depthwise_convolution(
 
 
 def _equal_ranks(xp: Any, x: Array, y: Array) -> tuple[Array, Array]:
-    """Return both arrays with equal ranks, new axes first. JAX adds none if users set `jax_numpy_rank_promotion`."""
+    """Return both arrays with equal ranks, new axes first: `jax_numpy_rank_promotion` may forbid JAX to add axes."""
     if xp is np or x.ndim == y.ndim:
         return x, y
     missing = tuple(range(abs(x.ndim - y.ndim)))

@@ -4,8 +4,8 @@
 
 Upper-case ops are primitives; lower-case ops call the subprogram of that name. Operands are `h0`, `h1` and earlier
 names. The last line is the output. A width or constant refers to the bank entry that holds it, so lines with the same
-width share the entry, and a mutation of the entry changes all of them. An omitted second operand is `h0`, omitted
-branches are 1, and other omitted fields are 0.
+width or the same constant share the entry, and a mutation of the entry changes all of them. An omitted second operand
+is `h0`, omitted branches are 1, and other omitted fields are 0.
 """
 
 from __future__ import annotations

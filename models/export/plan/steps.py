@@ -165,7 +165,7 @@ class ExportPlan:
 
     @cached_property
     def mask_fault(self) -> str:
-        """The reason why the program cannot follow any mask; empty if it can."""
+        """The reason why the program cannot follow an arbitrary mask; empty if it can."""
         return mask_fault(self.graph)
 
     def is_causal_mask(self, step: Step) -> bool:
