@@ -44,7 +44,7 @@ class SearchConfig:
             evaluation of the earlier candidate that it equals.
         vocabulary: ops that mutations draw, as names separated by commas: `paper` (the paper's 39 ops), `extended`
             (the paper's and least squares), `plugins` (the ops of all loaded plugins), the name of one plugin, or the
-            name of an op. A minus in front leaves ops out (`paper,-EXP`). A plugin's mutations come with its ops.
+            name of an op. A minus in front leaves ops out (`paper,-EXP`). A plugin's name also selects its mutations.
         hurdle_window: number of the latest results at a hurdle; their median is the threshold.
         hurdle_minimum: number of results at a hurdle before it stops trials.
         retries: repetitions of a trial after an infrastructure fault.

@@ -290,7 +290,7 @@ _define(
 )
 _define(
     "root of what is not a number",
-    "the same, through two ops with guards; a guard that replaced NaN by a number would show the overflow",
+    "the same, through two ops with guards; a guard that replaced NaN by a number would reveal the overflow",
     f"{_OVERFLOW}; g = RECIP t; r = ABS_ROOT g; o = ADD r h0",
     refused_by=("test",),
     reason="finiteness",

@@ -1,4 +1,4 @@
-"""Audit of a run's store: whether each candidate, trial and result is there once, in an order of a search."""
+"""Audit of a run's store: whether each candidate, trial and result is there once, in a possible order."""
 
 from __future__ import annotations
 

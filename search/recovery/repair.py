@@ -88,7 +88,7 @@ def repair(path: Path | str) -> Repair:
 
 
 def _guess_version(run: RunDirectory, rows: StoreRows) -> int:
-    """Return the schema version of a store whose first page is lost: the current one, if its configuration is."""
+    """Return the schema version of a store whose first page is lost: the current one, if its settings can be read."""
     try:
         RunConfig.from_dict(json.loads(rows.run.get("config", "{}")))
     except UsageError as error:

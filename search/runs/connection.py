@@ -136,7 +136,7 @@ class WriteGuard:
         """Check that the path of the store still leads to the open file.
 
         Raises:
-            WorkFailedError: the run was moved, deleted or replaced, so results would go to a file without this path.
+            WorkFailedError: the run was moved, deleted or replaced, so results would not be stored at its path.
         """
         if self._lock is not None and store_identity(self._run) != self._identity:
             raise WorkFailedError(

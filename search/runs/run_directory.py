@@ -189,7 +189,7 @@ def new_run_directory(seed: int, now: datetime, runs: Path = RUNS) -> RunDirecto
 
 
 def create_run_directory(path: Path) -> RunDirectory:
-    """Create the directory of a run. It may exist with files of a search that ended before it had a store.
+    """Create the directory of a run. It may exist, empty or with files of a search that ended before it had a store.
 
     Raises:
         UsageError: the path is a file, the directory has other files, or it cannot be created.

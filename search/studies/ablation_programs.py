@@ -141,7 +141,7 @@ class AblationPlan:
                 self.control = name
                 return
         self.notes.append(
-            "there is no no-op as control, because neither program has the mean of (x - mean)², which it rewrites."
+            "there is no no-op as control: a no-op rewrites the mean of (x - mean)², which neither program has."
         )
 
 

@@ -40,8 +40,8 @@ class ComparisonRow:
         peak_memory_bytes: largest value of all repeats.
         steps, tokens, epochs: means over repeats.
         tokens_per_second: training speed by the trial's clock, mean over repeats.
-        model_tflops: 10^12 model FLOPs per second of training, three times its forward FLOPs; recomputation
-            and the optimizer are not counted.
+        model_tflops: 10^12 model FLOPs per second of training. A step counts as three forward passes;
+            recomputation and the optimizer are not counted.
         failures: random seed, outcome and message of each training that failed.
         test_losses_by_position: test loss in nats per token by group of positions (`position_buckets`), means over
             repeats.

@@ -1,12 +1,12 @@
 """Dataset builder: several processes turn a corpus into splits, a tokenizer and token ids, in constant memory.
 
-    <folder>/  split_ids.bin    split of each document, if the source lacks a split
+    <folder>/  split_ids.bin    split of each document, if they are assigned to splits here
                tokenizer.json   trained on a limited, reproducible sample of the train documents
                *.bin            token ids, appended portion by portion in the order of the corpus
 
 Each stage writes a `Journal`, so a build that was killed continues where it stopped and gives the same bytes. Memory
-does not grow with the corpus, with one exception: splits that a source lacks are assigned by means of memory-mapped
-files of 100 bytes per document.
+does not grow with the corpus, with one exception: if a source lacks a split (and is not a set of sentences), its
+documents are assigned to splits by means of memory-mapped files of 100 bytes per document.
 """
 
 from __future__ import annotations

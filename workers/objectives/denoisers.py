@@ -2,7 +2,7 @@
 
 R (regular) and X (extreme) remove spans of a text, and replace each span by a sentinel token. The targets are the
 removed spans, each after its sentinel, and a last sentinel as the end (T5; Raffel et al. 2020, arXiv 1910.10683,
-section 3.1.4). S (sequential) splits a text at a random position, and the targets are the second part.
+section 3.1.4). S (sequential) splits a text at a uniformly random position, and the targets are the second part.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ def denoiser_weights(weights: Mapping[str, float]) -> np.ndarray:
 def span_mask(denoiser: Denoiser, tokens: int, rng: np.random.Generator) -> Bool[np.ndarray, " tokens"]:
     """Return which tokens of a text are removed. Kept and removed spans alternate, beginning with a kept span.
 
-    The numbers of removed tokens and of spans are rounded up or down at random, so that their means are exact. All
-    divisions into this number of spans are equally likely. A text too short for one span of the mean length has one
-    shorter span.
+    The numbers of removed tokens and of spans are rounded up or down at random, so that their means are those of the
+    denoiser. All divisions into this number of spans are equally likely. A text too short for one span of the mean
+    length has one shorter span.
     """
     assert denoiser.mean_span is not None
     removed = int(np.clip(_rounded(tokens * denoiser.corrupted, rng), 1, tokens - 1))

@@ -39,6 +39,8 @@ class Example:
 def read_examples(paths: Sequence[Path | str]) -> list[Example]:
     """Read files of JSON lines. Empty lines and other keys are ignored. The default `task` is the name of the file.
 
+    The name is without its suffix: the default task of `sums.jsonl` is `sums`.
+
     Raises:
         UsageError: a file cannot be read, a line is not an example, or there are no examples. The message names the
             file and the line.

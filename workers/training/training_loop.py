@@ -76,7 +76,8 @@ class TrainingLoop:
         tokens: number of tokens in these steps, without padding.
         loss: mean training loss of the last chunk, in nats per token; None before the first chunk.
         curve: points (spent, steps, loss) of the learning curve.
-        waited_seconds: training time in which steps waited for their batches; on an accelerator an upper bound.
+        waited_seconds: training time, by the trial's clock, in which steps waited for batches; on an accelerator an
+            upper bound.
     """
 
     def __init__(

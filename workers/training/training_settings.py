@@ -19,7 +19,7 @@ CurvePoint = tuple[float, int, float]
 
 
 class UnusableState(UsageError):
-    """An interrupted training cannot be continued: its state is damaged, or its text or this package has changed."""
+    """A training cannot be continued: its state is damaged, or its data, initial weights or this package has changed."""
 
 
 @dataclass(frozen=True, slots=True)

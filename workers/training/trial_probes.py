@@ -284,7 +284,7 @@ class _Probe:
         return logits
 
     def _replaced_futures(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield batches with tokens replaced from a cut on in each sequence, and the cuts [batch, 1]. Use all cuts."""
+        """Yield batches with each sequence replaced from a cut on, and the cuts [batch, 1]; every cut occurs."""
         batch, length = self._tokens.shape[0], self._tokens.shape[1] - 1
         cuts = rng.permutation(np.arange(1, length))
         cuts = np.resize(cuts, batch * max(1, -(-len(cuts) // batch))) if len(cuts) else cuts

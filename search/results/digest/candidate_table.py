@@ -46,8 +46,8 @@ _RESULT = (
 class CandidateTable:
     """Table of the candidates of a run.
 
-    Of the results, only `speed` depends on the baseline, through its step time, which changes rarely. The baseline's
-    mean loss and noise, which change during a search, are not in the table.
+    Of the values that `set_results` stores, only `speed` depends on the baseline: on its step time, which changes
+    rarely. The baseline's mean loss and noise, which change during a search, are not in the table.
     """
 
     def __init__(self) -> None:

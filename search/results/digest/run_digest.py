@@ -42,7 +42,7 @@ _PARSED = ("run_started", "run_resumed", "proposed", *RETRAININGS)
 """Kinds of events whose payload is read."""
 
 _SETTLE_SHARE = 0.05
-"""Largest share of the time for losses at equal time, all of which every result of a guided search changes."""
+"""Largest share of the time for computing losses at equal time. Each result of a guided search changes all of them."""
 
 _NO_BASELINE = baseline_summary([])
 

@@ -16,8 +16,9 @@ class LeakCheckTotals:
     """Totals of a run's leak checks.
 
     Attributes:
-        proved: number of candidates whose causality was proved, and tested on a block in float64: children as they are
-            proposed, programs of plugins as they are loaded, those of the library by the package's tests.
+        proved: number of candidates whose causality was proved, and tested on a block in float64: children when they
+            are proposed, programs of `--init` at the start of the search, programs of plugins when they are loaded, and
+            library programs by the tests of this package.
         probed: number of trials whose language model was probed before the first step.
         rechecked: number of trained models that were probed again before their loss counted.
         moved_logits: largest change of a logit that must not change, over models that passed; None before the first.

@@ -1,10 +1,10 @@
 """Cutting of long documents into pieces, at places that depend on the text alone.
 
-A piece has `size` to `2 * size` characters; the last one may be shorter. In this range, a piece may end at any blank
-line. Without blank lines it may end at any line end, and without line ends at any space. Of these places, the one whose
-next words have the smallest hash is chosen. Copies of a text are therefore cut at the same places, even if their
-beginnings differ, and `near_duplicates` assigns their pieces to one split. This is content-defined chunking
-(Muthitacharoen, Chen & Mazieres 2001, section 3).
+Documents of more than about `2 * size` characters are cut. A piece has `size` to `2 * size` characters; only the last
+piece may be shorter or slightly longer. In this range, a piece may end at any blank line. Without blank lines it may end at any
+line end, and without line ends at any space. Of these places, the one whose next words have the smallest hash is
+chosen. Copies of a text are therefore cut at the same places, even if their beginnings differ, and `near_duplicates`
+assigns their pieces to one split. This is content-defined chunking (Muthitacharoen, Chen & Mazieres 2001, section 3).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..near_duplicates import normalized
 __all__ = ["cut", "piece_size"]
 
 PIECE = 64 * 1024
-"""Largest size of a piece, in characters."""
+"""Largest value of `size`, in characters."""
 
 SMALLEST_PIECE = 1024
 PIECES = 200
