@@ -200,7 +200,7 @@ class _Events:
         self._put(self.last + 1, kind, candidate, trial, payload)
 
     def _restore(self, before: int | None, kind: str, candidate: int, trial: int | None, payload: str) -> int | None:
-        """Add an event at the last free number, below `before` if given, or at the end; return the number, or None."""
+        """Add an event at the last free number below `before`, or at the end without `before`; return it, or None."""
         usable = bisect_left(self._free, self.last + 1 if before is None else before)
         if not usable and before is not None:
             return None

@@ -19,7 +19,7 @@ CurvePoint = tuple[float, int, float]
 
 
 class UnusableState(UsageError):
-    """A training cannot be continued: its state is damaged, or its data, initial weights or this package has changed."""
+    """A training cannot be continued: its state is damaged, or its data, initial weights or this package changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """Cutting of long documents into pieces, at places that depend on the text alone.
 
 Documents of more than about `2 * size` characters are cut. A piece has `size` to `2 * size` characters; only the last
-piece may be shorter or slightly longer. In this range, a piece may end at any blank line. Without blank lines it may end at any
-line end, and without line ends at any space. Of these places, the one whose next words have the smallest hash is
-chosen. Copies of a text are therefore cut at the same places, even if their beginnings differ, and `near_duplicates`
-assigns their pieces to one split. This is content-defined chunking (Muthitacharoen, Chen & Mazieres 2001, section 3).
+piece may be shorter or slightly longer. In this range, a piece may end at any blank line. Without blank lines it may
+end at any line end, and without line ends at any space. Of these places, the one whose next words have the smallest
+hash is chosen. Copies of a text are therefore cut at the same places, even if their beginnings differ, and
+`near_duplicates` assigns their pieces to one split. This is content-defined chunking (Muthitacharoen, Chen & Mazieres
+2001, section 3).
 """
 
 from __future__ import annotations
