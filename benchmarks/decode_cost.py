@@ -5,9 +5,9 @@
 
 It measures each given program, or all programs of the library. It shows the bytes that one block caches for each
 position, and those for each sequence (`cache_size`, exact). It also shows the time of one block for one new token, at
-the last position of its cache. A block is a `DNABlock` or, if there is one, the hand-written class. Its runs are
-interleaved with those of the Transformer of the same kind, in one process. The table has medians, and the median of the
-paired ratios with its 95% interval. The Transformer's own row compares it with itself: its difference from 1 is noise.
+the last position of its cache: of the `DNABlock` and, if there is one, of the hand-written class. Runs are interleaved
+with those of the Transformer of the same kind, in one process. The table has medians, and the median of the paired
+ratios with its 95% interval. The Transformer's own row compares it with itself: its difference from 1 is noise.
 
 A step runs several blocks in one jitted function with donated caches, so that their parameters do not all fit in the
 processor's cache. The time of a block is the time of the step divided by the number of blocks. A program tied to one

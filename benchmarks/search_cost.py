@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _least_effort(curve: np.ndarray, quality: float) -> float:
-    """Return the smallest of `EFFORTS` at which the curve reaches the quality; the largest if none does."""
+    """Return the effort at which the curve, interpolated over `EFFORTS`, reaches the quality; at most the largest."""
     place = min(max(int(np.searchsorted(curve, quality)), 1), len(EFFORTS) - 1)
     return float(np.interp(quality, curve[place - 1 : place + 1], EFFORTS[place - 1 : place + 1]))
 

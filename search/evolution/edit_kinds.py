@@ -1,7 +1,7 @@
 """Kinds of edits, read from their descriptions.
 
 Every mutation describes its edit in one sentence that begins with its kind: `Insert in relu: x2 = ABS(h0)`,
-`Constant: 1 from 0.18 to 0.13`, `Merge with #5`. Descriptions by plugins also begin with a kind, which they define.
+`Constant: 1 from 0.18 to 0.13`, `Merge with #5`. The kind of a plugin mutation begins with its name.
 """
 
 from __future__ import annotations

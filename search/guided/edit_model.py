@@ -11,10 +11,10 @@ predicts a merge before it is trained. With normal noise this is Bayesian linear
 process in which the covariance of two programs is proportional to the number of edits that they share (Rasmussen &
 Williams 2006, sections 2.1 and 2.2).
 
-An edit is shared if several programs have it. Most programs also have an edit of their own. The effects of own edits
-and the interactions are integrated out: each program then counts as a noisier measurement of the sum of its shared
-edits. So the matrix of the regression has one row for each shared edit, and there are far fewer shared edits than
-programs. This saves time, because the time to factor the matrix grows with the cube of its rows.
+An edit is shared if several measured programs have it. Most programs also have an edit of their own. The effects of own
+edits and the interactions are integrated out: each program then counts as a noisier measurement of the sum of its
+shared edits. So the matrix of the regression has one row for each shared edit, and there are far fewer shared edits
+than programs. This saves time, because the time to factor the matrix grows with the cube of its rows.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ UNIFORM_SHARE = 0.25
 """Share of children whose first mutation is taken, regardless of its expected gain."""
 
 LEADERS = 3
-"""Number of leaders: the candidates with the best posterior means, which are trained again and reverted."""
+"""Number of leaders, the candidates with the best posterior means. They are trained again, and their edits reverted."""
 
 CHILDREN_PER_TRAINING = 4
 """Children of a leader after which it needs another training, up to `MAX_TRAININGS`."""
@@ -93,7 +93,7 @@ class GuidedSearch(SearchStrategy):
         measurements: results of all trials.
     """
 
-    fitness_changes = True  # every result updates the prices
+    fitness_changes = True  # a result can change all prices
 
     def __init__(
         self, config: RunConfig, run_seed: int, baseline_dna: DNA, initial_programs: Sequence[InitialProgram] = ()

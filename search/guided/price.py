@@ -30,7 +30,7 @@ COUNT_PRIOR = (Normal(0.5, 0.3), Normal(0.4, 0.3), Normal(0.1, 0.2))
 """Prior exponents of the three counts in the relative step time."""
 
 MODEL_SD = 0.05
-"""Prior standard deviation of the prediction from counts, in log time; it counts as `MODEL_WEIGHT` programs."""
+"""Prior standard deviation of the error of the count model, in log time; it counts as `MODEL_WEIGHT` programs."""
 
 MODEL_WEIGHT = 5
 

@@ -155,7 +155,7 @@ def _chained(one: Label, other: Label, old: Label, merged: dict[Label, _Line], s
 
 
 def _numbered(merged: Mapping[Label, _Line], base: _Version) -> tuple[Instruction, ...] | None:
-    """Return the instructions with operand indices; None if an operand would come after its reader, or none is left.
+    """Return the instructions with operand indices; None if none is left, or an operand would come after its reader.
 
     A deleted operand is replaced by its own first operand.
     """

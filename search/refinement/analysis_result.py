@@ -28,8 +28,8 @@ class LayerAnalysis:
         layer: number of the layer, from 1.
         linearity: score of a linear map from the layer's input to its output (see `models.analysis.linearity`); None
             if it is not finite.
-        block_linearity: score of a linear map from the layer's input to the sum that the block adds to it; None if it
-            is not finite.
+        block_linearity: score of a linear map from the layer's input to what the block adds to it; None if it is
+            not finite.
         cosine: mean cosine of a token's embeddings before and after the layer; None if it is not finite.
         removed: change of the loss if the layer is removed, in nats per token.
         linearized: change of the loss if the layer is replaced by its linear map, in nats per token.

@@ -35,7 +35,7 @@ TIMING_SD = 0.03
 variance is divided by its share of a complete one."""
 
 SHORTEST_TIMING = 0.05
-"""Lower limit of this share."""
+"""Smallest share in this variance: shorter trainings have the timing error of this share."""
 
 COUNT_SD = 0.04
 """Standard deviation of the log price around its prediction from operation counts."""

@@ -66,7 +66,7 @@ class TrackedTrial:
 
     @property
     def facts(self) -> dict[str, Scalar]:
-        """Facts about the trial by name: candidate, parent, edits, random seed, outcome and device."""
+        """Facts about the trial by name: candidate, trial, parent, edits, random seed, outcome, message and device."""
         return {
             "candidate": self.candidate_id,
             "trial": self.trial_id,

@@ -29,8 +29,8 @@ BATCH_TOKENS = 4096
 """Predicted tokens in a batch, unless a window alone has more."""
 
 STRIPES = (20, 10)
-"""Numbers of stripes to cut the text into. The first number that gives stripes longer than a window is used. If neither
-does, the first part is a single stripe."""
+"""Numbers of stripes to cut the text into. The first number with more tokens in each stripe than a window
+predicts is used, counting at most the tokens to use. If neither has, the first part is a single stripe."""
 
 
 def text_settings(
