@@ -1,4 +1,4 @@
-"""Commands confirm, compare, ablate, doctor and stress, which retrain and test programs. They only parse and print."""
+"""Commands that train or check programs: confirm, compare, ablate, doctor and stress. They only parse and print."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from .system.user_folders import user_path
 __all__ = ["register"]
 
 UNBOUNDED = "3650d"
-"""Wall-clock budget of a study: longer than any, because a study ends with its last training."""
+"""Wall-clock budget of a study. It is never used up: a study ends with its last training."""
 
 LOG = "record.jsonl"
 """File in a study's output folder with the finished trainings."""
@@ -192,7 +192,7 @@ def compare(
         comparison = run_compare(
             plan.config, programs, options, seeds=range(repeats), log=folder / LOG, sweep=lr_sweep, match=match
         )
-    # Printed before files are written, which may fail.
+    # Printed first, because writing the files may fail.
     print_json(comparison.to_dict()) if json_ else print_comparison(comparison, console_for(sys.stdout))
     page = write_comparison(comparison, folder)
     if not json_:
@@ -271,7 +271,7 @@ def ablate(
         ablation = run_ablate(
             settings, pair.baseline, pair.candidate, options, seeds=seeds, log=log, most_trials=max_trials, run=pair.run
         )
-    # Printed before files are written, which may fail.
+    # Printed first, because writing the files may fail.
     print_json(ablation.to_dict()) if json_ else print_ablation(ablation, console_for(sys.stdout))
     page = write_ablation(ablation, folder)
     if not json_:
@@ -298,7 +298,7 @@ def doctor(
         use_cpu_only()
         say(f"{busy.path} is searching: the checks run on the CPU and do not use its accelerator")
     else:
-        choose_platform(quiet=True)  # the findings name the platform
+        choose_platform(quiet=True)  # quiet, because the findings name the platform
     from .search.doctor.checks import examine, report
     from .search.reports.console import console_for
     from .search.reports.tables.doctor_table import print_findings
@@ -329,8 +329,8 @@ def stress(
 ) -> None:
     """Measure the largest values, scores and gradients of a block in deep, long and low-precision models.
 
-    The command trains models of the preset's size and of every combination of depth and length, in every precision,
-    and reports failures.
+    The command trains a model of the preset's or the run's size, and one for every combination of depth and length,
+    each in every precision. It reports failures.
     """
     share_the_device()
     from .configs import load

@@ -5,13 +5,14 @@
 
 It measures each given program, or all programs of the library. It shows the bytes that one block caches for each
 position, and those for each sequence (`cache_size`, exact). It also shows the time of one block for one new token, at
-the last position of its cache: of the `DNABlock` and, if there is one, of the hand-written class. Runs are interleaved
-with those of the Transformer of the same kind, in one process. The table has medians, and the median of the paired
-ratios with its 95% interval. The Transformer's own row compares it with itself: its difference from 1 is noise.
+the last position of its cache. A program is measured as a `DNABlock` and, if there is one, as the hand-written class.
+Its runs are interleaved, in one process, with those of the Transformer in the same form. The table has medians, and the
+median of the paired ratios with its 95% interval. In the Transformer's own row, the Transformer is compared with
+itself: the difference of the ratio from 1 is noise.
 
-A step runs several blocks in one jitted function with donated caches, so that their parameters do not all fit in the
-processor's cache. The time of a block is the time of the step divided by the number of blocks. A program tied to one
-length, such as PRIMER, is built for each context at that length.
+A step runs several blocks in one jitted function, so that their parameters do not all fit in the processor's cache; the
+blocks' own caches are donated. The time of a block is the time of the step divided by the number of blocks. A program
+tied to one length, such as PRIMER, is built for each context, with the context as its length.
 
 `--write` writes the figures to benchmarks/results/decode_cost.txt and .json, and updates the table in docs/library.md.
 """

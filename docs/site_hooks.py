@@ -1,8 +1,9 @@
 """Hooks of MkDocs: README.md is the first page, and files of the repository that pages link to are part of the site.
 
 Pages link to files as they lie in the repository (`../benchmarks/results/copying.txt`), so that the links work where
-the pages are read as Markdown. The site has copies of these files under `files/`. The API reference is read from links
-to the package's folders, because the repository's root is the package, and holds much else.
+the pages are read as Markdown. The site has copies of these files under `files/`. The API reference is made from a
+temporary folder of symbolic links to the package's modules and folders. The repository's root cannot be used: it is the
+package, but it also holds much else.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_post_build(config: Any) -> None:
-    """Remove the links to the package."""
+    """Remove the temporary folder of symbolic links to the package."""
     _package.cleanup()
 
 
@@ -50,7 +51,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Point links to files outside of the documentation to their copies, and links of README.md to the pages."""
+    """Make links to files outside of `docs/` lead to their copies, and links of README.md to pages of the site."""
     docs = Path(config.docs_dir)
     source = docs.parent / README if page.file.src_uri == "index.md" else docs / page.file.src_uri
     up = "../" * page.file.src_uri.count("/")

@@ -1,8 +1,9 @@
 """Alignment of two bodies of instructions: which instructions correspond to each other.
 
-The alignment has the lowest cost. An added or removed instruction costs about 1, a changed op 1.5, and any other
-changed field that both instructions read 1. Operands refer to other instructions, so an alignment is needed to compare
-them. Therefore several rounds compute the alignment, and each compares the operands by the alignment of the last round.
+The alignment with the lowest cost is chosen. An added or removed instruction costs about 1, and a changed op costs 1.5.
+Any other changed field costs 1 if both instructions read it. Operands refer to other instructions, so an alignment is
+needed to compare them. Therefore the alignment is computed in several rounds. Each compares the operands by the
+alignment of the round before.
 
 Reference: Needleman and Wunsch (1970), "A general method applicable to the search for similarities".
 """
@@ -29,7 +30,8 @@ _GAP = 1.01
 a removal and an addition."""
 
 _OTHER_OP = 1.5
-"""Cost of a changed op. One changed op costs less than a deletion and an insertion (2.02), two in a row cost more."""
+"""Cost of a changed op. One costs less than a deletion and an insertion (2.02). Two in a row cost more (3.0), so an
+instruction that only moved by one place is aligned with itself."""
 
 _UNREAD = 1e-4
 """Cost of a changed field that one of the two instructions does not read. It only breaks ties."""
@@ -87,7 +89,10 @@ def _fields(instruction: Instruction) -> _Fields:
 def _aligned_operands(
     first: Sequence[Instruction], second: Sequence[Instruction], pairs: Sequence[Pair]
 ) -> tuple[list[_Operands], list[_Operands]]:
-    """Return the pairs that the operands refer to; for an instruction without a counterpart, the pair of its in1."""
+    """Return, for each instruction, the numbers of the pairs that its operands refer to.
+
+    An operand that refers to an instruction without a counterpart counts as the `in1` of that instruction.
+    """
     sides: tuple[dict[int, int], dict[int, int]] = ({0: -2, 1: -1}, {0: -2, 1: -1})
     for number, (i, j) in enumerate(pairs):
         if i is not None:

@@ -22,8 +22,10 @@ class FoundProgram:
         candidate_id: candidate; the baseline if no candidate trained to the end.
         gain, time_gain: true gain over the baseline at equal steps and at equal time, in nats per token.
         best_gain: largest true `smaller_gain` of all programs that trained to the end.
-        paying_edits: number of mutations that pay and were trained to the end.
-        paying_in_time: the same number if only the gain at equal time must be large enough.
+        paying_edits: number of mutations that pay and were trained to the end. Merges and reverts are not counted, here
+            and below.
+        paying_in_time: number of those that were trained to the end and gain enough at equal time, whatever they gain
+            at equal steps.
         edits: number of mutations that were trained, to the end or not.
     """
 

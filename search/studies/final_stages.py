@@ -7,9 +7,10 @@
     from a week    four times the candidates              the best eight, each training 16 times as long
 
 Longer trainings at the larger size show whether a gain lasts. All these numbers are upper limits. At most a quarter of
-the budget is kept, and the numbers shrink until the trainings fit. Each program is trained `search.confirm_repeats`
-times, and up to twice as often if time is left, because intervals of a few trainings are wide. If there is a stage at
-the larger size, the first stage is planned within half of the kept time, and gets more repeats from what is left.
+the budget is kept for the end, and the numbers shrink until the trainings fit. Each program is trained
+`search.confirm_repeats` times, and up to twice as often if time is left, because intervals of a few trainings are wide.
+If there is a stage at the larger size, the first stage is planned within half of the kept time. Time that both stages
+leave over then goes to more repeats of the first.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ ALSO_TRAINED = "PRIMER_EZ"
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Factors by which the end of a longer run trains more.
+    """How much more the end of a run trains if its budget is a day or more.
 
     Attributes:
-        candidates: factor on the candidates of both stages.
+        candidates: factor on the number of candidates of both stages.
         length: factor on the length of a training at the larger size.
     """
 
@@ -75,7 +76,7 @@ class Stage:
         top: number of the best candidates; the baseline is also trained.
         also: library programs that are also trained.
         repeats: number of trainings of each program.
-        seconds: estimated wall clock; in `stage_limits`, the longest one.
+        seconds: estimated wall clock; in a result of `stage_limits`, the longest that is allowed.
     """
 
     larger: bool
@@ -112,11 +113,11 @@ class Workers:
         return Workers(slots, START_SECONDS[executor])
 
     def fitting(self, seconds: float, each: float) -> int:
-        """Return the number of trainings of `each` seconds that fit into a time."""
+        """Return how many trainings of `each` seconds fit into `seconds`."""
         return max(0, int((seconds - self.start_seconds) / each)) * self.slots
 
     def seconds(self, trainings: int, each: float) -> float:
-        """Return the time of a number of trainings."""
+        """Return the seconds that `trainings` trainings of `each` seconds take."""
         return self.start_seconds + each * -(-trainings // self.slots)
 
 
@@ -143,7 +144,7 @@ def lengthened(larger: RunConfig, config: RunConfig, budget_seconds: float) -> R
     """Return the settings of the larger size with trainings as long as the budget allows.
 
     Args:
-        larger: configuration at the size `search.scale_up`; if that has another budget, it is kept.
+        larger: configuration at the size `search.scale_up`. If its trial budget is not the run's, that budget is kept.
         config: run configuration.
         budget_seconds: wall clock of the whole search.
     """
@@ -157,7 +158,7 @@ def lengthened(larger: RunConfig, config: RunConfig, budget_seconds: float) -> R
 def own_stage(limit: Stage, repeats: int, workers: Workers, each: float) -> Stage | None:
     """Return the first stage within its limit, or None if not even one candidate fits.
 
-    Library programs are left out before the last candidate is.
+    If not even one candidate fits beside the library programs, these are left out.
 
     Args:
         limit: largest numbers of the stage, and its time.
@@ -174,10 +175,10 @@ def own_stage(limit: Stage, repeats: int, workers: Workers, each: float) -> Stag
 
 
 def larger_stage(limit: Stage, least_repeats: int, workers: Workers, each: float) -> Stage | None:
-    """Return the stage at the larger size within its limit, or None if two trainings of each program do not fit.
+    """Return the stage at the larger size within its limit, or None if two trainings of even one candidate do not fit.
 
-    The stage has the most candidates that fit with `least_repeats` trainings each, or if none fits, with two trainings
-    each. Then it has as many repeats as fit.
+    The stage has as many candidates as fit if every program is trained `least_repeats` times, or if not even one
+    candidate fits, twice. Its repeats are then as many as fit with these candidates.
     """
     fit = workers.fitting(limit.seconds, each)
     for least in dict.fromkeys((least_repeats, min(2, least_repeats))):

@@ -1,8 +1,8 @@
 """Digest of a run: totals and figures that are kept up to date by reading only what is new.
 
 A leaderboard reads a whole run, which takes seconds at a hundred thousand candidates. The digest reads the events after
-the last one it knows, in slices. After each slice it is valid for an earlier state of the run. Rows that are shown are
-read from the store again and made by the same functions as the leaderboard's.
+the last one it knows, in slices. After each slice it describes the run as it was at the last event that was read. The
+results of rows that are shown are read from the store again, and the leaderboard's functions make the rows.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _NO_BASELINE = baseline_summary([])
 
 
 class RunDigest:
-    """The digest of one run; threads use it one at a time.
+    """The digest of one run. It has no lock: let only one thread at a time use it.
 
     Args:
         manifest: manifest of the run.
@@ -56,7 +56,7 @@ class RunDigest:
     Attributes:
         manifest: manifest of the run.
         last: number of the last event that was read.
-        complete: whether that was the last event of the run at the last update.
+        complete: whether all events that the run had at the last call of `update` have been read.
         table: one row of numbers for each candidate.
         account: use of the run's time.
         survival: trainings by the hurdles that they passed.
@@ -137,7 +137,7 @@ class RunDigest:
         Args:
             store: store of the run.
             candidate_ids: candidates.
-            newest: number of newest edits in each lineage; None: all edits. Merges always have all.
+            newest: number of newest edits in each lineage; None: all edits. The lineage of a merge always has all.
         """
         results = _by_candidate(store.evaluations_of(candidate_ids))
         baseline, ranks = self.baseline, self._ranks(candidate_ids)
