@@ -25,7 +25,8 @@ import json, sys
 import jax, jax.numpy as jnp, numpy as np, optax
 from primer_search.models.config import ModelConfig
 from primer_search.models.language_model import language_model
-from primer_search.primitives import build_graph, library
+from primer_search import library
+from primer_search.primitives import build_graph
 from primer_search.workers.config import TrialConfig
 from primer_search.workers.training.steps.data_parallel import data_mesh
 from primer_search.workers.training.steps.train_state import TrainState

@@ -42,7 +42,7 @@ def test_scales_that_differ_in_devices_alone_are_two() -> None:
         (["unit=big"], "--scale unit=big: model.unit = .*big.* must be a whole number"),
         (
             ["batch=6,devices=4"],
-            "--scale batch=6,devices=4: trial.batch = 6 sequences do not divide .*, or fewer devices$",
+            "--scale batch=6,devices=4: trial.batch = 6 sequences cannot be divided equally .*, or fewer devices$",
         ),
         (["budget=soon"], "--scale budget=soon: budget: 'soon' is not a duration"),
         (["layers=2"], "the size of the run"),
