@@ -11,7 +11,7 @@ __all__ = ["run"]
 def run() -> None:
     """Run the command of `sys.argv`, and exit with its code."""
     try:
-        from .cli import main
+        from .cli.app import main
     except KeyboardInterrupt:  # before the command can handle signals
         os.write(2, b"primer-search: interrupted\n")
         os._exit(130)

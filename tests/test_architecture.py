@@ -56,7 +56,7 @@ LIGHT_MODULES = (
     "primer_search.search",
     "primer_search.search.config",
     "primer_search.configs",
-    "primer_search.cli",
+    "primer_search.cli.app",
 )
 IMPORT_ORDER = {
     "primitives": ("errors", "suggestions", "ops", "programs", "graphs", "causality", "differences"),
@@ -88,7 +88,7 @@ def name_of(file: Path) -> str:
 
 
 def layer_of(module: str) -> int | None:
-    """The position in `LAYERS` of a module of the package; files at the root belong to the last."""
+    """The position in `LAYERS` of a module of the package; `__init__` and `__main__` belong to the last."""
     if module.partition(".")[0] != "primer_search":
         return None
     part = [*module.split("."), ""][1]

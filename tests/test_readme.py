@@ -12,7 +12,7 @@ import typer
 
 import primer_search
 from primer_search.benchmarks.library_table import decode_results, library_markdown
-from primer_search.cli import app
+from primer_search.cli.app import app
 from primer_search.primitives.ops.op_formats import format_op_markdown
 from primer_search.tests.test_architecture import PACKAGE_FILES
 

@@ -192,7 +192,7 @@ def test_an_unforeseen_error_is_a_sentence_unless_asked_for_more(
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("jax", "ray", "pydantic", "sqlite3", "plotly", "jinja2")
     loaded = f"print(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)"
-    code = f"import sys; from primer_search.cli import main; main(['--help']); {loaded}"
+    code = f"import sys; from primer_search.cli.app import main; main(['--help']); {loaded}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "primer-search" in result.stdout
     assert result.stderr.split() == []

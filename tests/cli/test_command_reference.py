@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 import primer_search
-from primer_search.cli import app
+from primer_search.cli.app import app
 
 PACKAGE = Path(primer_search.__file__).parent
 

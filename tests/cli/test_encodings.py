@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from primer_search.cli import app
+from primer_search.cli.app import app
 from primer_search.primitives.programs.program_json import dna_to_json
 from primer_search.tests.support.tiny_runs import BASELINE
 from primer_search.tests.support.tiny_weights import tiny_run
@@ -52,7 +52,7 @@ WORK: list[list[str]] = [
 ]
 EACH = """
 import json, sys
-from primer_search.cli import main
+from primer_search.cli.app import main
 
 for words in json.loads(sys.argv[1]):
     print("==", json.dumps(words), flush=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from primer_search.cli import app
-from primer_search.cli_data import data_app
-from primer_search.cli_options import set_jax_platforms
+from primer_search.cli.app import app
+from primer_search.cli.data import data_app
+from primer_search.cli.options import set_jax_platforms
 from primer_search.primitives.errors import UsageError
 from primer_search.system.user_folders import cache_folder, user_path
 from primer_search.tests.support.command import command, refused
@@ -59,7 +59,7 @@ def test_jax_is_asked_for_platforms_in_one_way_and_has_the_cpu_beside_them(
 
 
 def test_an_export_needs_no_gpu_and_goes_to_standard_output(tmp_path: Path) -> None:
-    export = "from primer_search.cli import main; raise SystemExit(main())"
+    export = "from primer_search.cli.app import main; raise SystemExit(main())"
     variables = {**os.environ, "JAX_PLATFORMS": "cuda", "JAX_PLATFORM_NAME": "gpu"}
     words = [sys.executable, "-c", export, "export", "PRIMER_EZ", "-o", "-"]
     done = subprocess.run(words, capture_output=True, text=True, env=variables, cwd=tmp_path, timeout=300)
@@ -74,7 +74,7 @@ def test_weights_are_not_written_beside_standard_output() -> None:
 
 
 WITHOUT_THE_DEVICE = """
-from primer_search.cli_options import choose_platform
+from primer_search.cli.options import choose_platform
 choose_platform()
 from primer_search.search.doctor.environment import environment_findings
 print(*[f"{finding.verdict}: {finding.reason}" for finding in environment_findings() if finding.check == "JAX"])

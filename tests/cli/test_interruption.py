@@ -35,7 +35,7 @@ def listener(event, seconds, **_):
 
 compilations = 0
 monitoring.register_event_duration_secs_listener(listener)
-from primer_search.cli import main
+from primer_search.cli.app import main
 sys.exit(main())
 """
 

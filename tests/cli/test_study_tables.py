@@ -29,7 +29,7 @@ ABLATE = ("ablate", "run", "1", "--repeats", "2")
 STRESS = ("stress", "PRIMER_EZ", "--config", "stress.toml", "--layers", "1", "--length-factor", "1", "--steps", "0")
 SETTINGS = "[model]\nlayers = 1\nunit = 1\nlength = 8\nvocabulary = 300\n[data]\nsource = 'text:text'\n"
 VIEWS = f"""
-from primer_search.cli import main
+from primer_search.cli.app import main
 for words in ({COMPARE}, {ABLATE}, {STRESS}, ("doctor", "--quick")):
     print("==", words[0], flush=True)
     code = main([*words])

@@ -18,7 +18,7 @@ WIDTHS = (60, 80, 160)
 COMMAND = ("-m", "primer_search")
 VIEWS = """
 import sys
-from primer_search.cli import main
+from primer_search.cli.app import main
 for words in (["leaderboard", "a"], ["leaderboard", "a", "b"], ["show", "a", "best", "--diff", "baseline"],
               ["show", "PRIMER_EZ"]):
     print("==", *words)

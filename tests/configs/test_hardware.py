@@ -231,7 +231,7 @@ def test_memory_falls_with_devices_and_rises_with_the_average() -> None:
 
 CONTROLLER = """
 import os, sys
-from primer_search.cli_options import pin_to_cpu
+from primer_search.cli.options import pin_to_cpu
 from primer_search.workers.devices import discovery
 discovery._ask_jax = lambda environment: discovery.VisibleDevices("tpu", ("TPU v4",) * 4)
 seen = discovery.resolve_platform("tpu")
@@ -271,7 +271,7 @@ def initialize():
 
 READING = """
 import os, sys
-from primer_search.cli import main
+from primer_search.cli.app import main
 run, folder = sys.argv[1:]
 page, block = f"{folder}/page.html", f"{folder}/block.py"
 reading = ["leaderboard", run], ["show", run, "best"], ["report", run, "-o", page], ["check", "PRIMER_EZ"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import primer_search
-from primer_search.cli import main
+from primer_search.cli.app import main
 from primer_search.primitives.programs.library import get
 from primer_search.search.evolution.candidate import Candidate, candidate_name
 from primer_search.search.evolution.initial_programs import InitialProgram

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from primer_search.cli import main
+from primer_search.cli.app import main
 from primer_search.configs.scale_option import parse_scales
 from primer_search.primitives import DNA, build_graph
 from primer_search.primitives.errors import UsageError

@@ -127,7 +127,7 @@ class TestLM1B:
     def test_training_imports_neither_tfds_nor_tensorflow(self, prepared: tuple[Path, list[str]], tmp_path: Path):
         program = (
             "import sys\n"
-            "from primer_search.cli import main\n"
+            "from primer_search.cli.app import main\n"
             "code = main(sys.argv[1:])\n"
             "print(code, *(name for name in ('tensorflow_datasets', 'tensorflow') if name in sys.modules))"
         )

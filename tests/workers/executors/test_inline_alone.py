@@ -16,7 +16,7 @@ ABSENT = ("ray", "tensorflow_datasets", "tensorflow", "array_record", "plotly", 
 WITHOUT = f"""
 import sys
 sys.modules.update(dict.fromkeys({ABSENT!r}))  # None there: the import raises ModuleNotFoundError
-from primer_search.cli import main
+from primer_search.cli.app import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from .cli_options import Candidate, Json, RunOrName, print_json, say
-from .cli_weights import trained_or_saved
-from .primitives.errors import MalformedProgramError, UsageError
-from .system.files import STANDARD_OUTPUT
-from .system.standard_streams import print_line
-from .system.user_folders import user_path
+from ..primitives.errors import MalformedProgramError, UsageError
+from ..system.files import STANDARD_OUTPUT
+from ..system.standard_streams import print_line
+from ..system.user_folders import user_path
+from .options import Candidate, Json, RunOrName, print_json, say
+from .weights import trained_or_saved
 
 __all__ = ["register"]
 
@@ -42,7 +42,7 @@ def export(
 
     The file does not need this package.
     """
-    from .search.one_program.export_block import (
+    from ..search.one_program.export_block import (
         check_output_is_free,
         export_candidate,
         export_library_program,
@@ -62,7 +62,7 @@ def export(
             check_output_is_free(output)
         trained = trained_or_saved(run, candidate)
     if "jax" not in sys.modules:  # otherwise --weights has trained on the device that JAX opened
-        from .workers.devices.discovery import use_cpu_only
+        from ..workers.devices.discovery import use_cpu_only
 
         use_cpu_only()
     if candidate is None:
@@ -85,10 +85,10 @@ def check(
 
     Exit codes: 0 accepted, 1 refused, 2 not a DNA.
     """
-    from .configs import load
-    from .search.one_program.check_program import check as checked
-    from .search.one_program.check_program import format_check
-    from .search.results.program_reference import read_program
+    from ..configs import load
+    from ..search.one_program.check_program import check as checked
+    from ..search.one_program.check_program import format_check
+    from ..search.results.program_reference import read_program
 
     settings = load(config)
     try:
@@ -106,7 +106,7 @@ def primitives(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/primitives.md.")] = False,
 ) -> None:
     """List the primitive operations."""
-    from .primitives.ops.op_formats import format_op_lines, format_op_markdown, op_rows
+    from ..primitives.ops.op_formats import format_op_lines, format_op_markdown, op_rows
 
     print_json({"primitives": op_rows()}) if json_ else print_line(
         format_op_markdown() if markdown else "\n".join(format_op_lines())

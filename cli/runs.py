@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .cli_options import Address, Candidate, Json, Quiet, Run, RunOrName, Top, Track, choose_platform, print_json, say
-from .primitives.errors import UsageError
-from .system.files import STANDARD_OUTPUT
-from .system.standard_streams import print_line
-from .system.user_folders import user_path
+from ..primitives.errors import UsageError
+from ..system.files import STANDARD_OUTPUT
+from ..system.standard_streams import print_line
+from ..system.user_folders import user_path
+from .options import Address, Candidate, Json, Quiet, Run, RunOrName, Top, Track, choose_platform, print_json, say
 
 if TYPE_CHECKING:
-    from .search.sessions.session import SearchResult
+    from ..search.sessions.session import SearchResult
 
 __all__ = ["register"]
 
@@ -41,13 +41,13 @@ def resume(
 ) -> None:
     """Continue a run where it stopped."""
     started_at = time.monotonic()
-    from .configs.plan import duration
-    from .configs.scale_option import larger_scale
-    from .search.runs.run_settings import load_config
-    from .search.runs.store import Store
-    from .search.sessions.run_search import OutputOptions, search_with_display
-    from .search.tracking.tracker_names import check_trackers
-    from .workers.devices.ray_environment import check_address
+    from ..configs.plan import duration
+    from ..configs.scale_option import larger_scale
+    from ..search.runs.run_settings import load_config
+    from ..search.runs.store import Store
+    from ..search.sessions.run_search import OutputOptions, search_with_display
+    from ..search.tracking.tracker_names import check_trackers
+    from ..workers.devices.ray_environment import check_address
 
     seconds = None if budget is None else duration("--budget", budget)
     with Store.open(run, read_only=True) as store:
@@ -59,8 +59,8 @@ def resume(
     trackers = check_trackers(track or ())
 
     def continue_run(**hooks: Any) -> SearchResult:
-        from .search.sessions.session import SessionOptions
-        from .search.sessions.session import resume as resume_session
+        from ..search.sessions.session import SessionOptions
+        from ..search.sessions.session import resume as resume_session
 
         options = SessionOptions(address, started_at, larger=larger, track=trackers, **hooks)
         return resume_session(directory.path, budget_seconds=seconds, options=options)
@@ -71,8 +71,8 @@ def resume(
 
 def stop(run: Run) -> None:
     """Ask a running search to save its state and stop."""
-    from .search.runs.run_directory import find_run
-    from .search.sessions.run_search import request_stop
+    from ..search.runs.run_directory import find_run
+    from ..search.sessions.run_search import request_stop
 
     say(request_stop(find_run(run)))
 
@@ -111,13 +111,13 @@ def leaderboard(
 
     Each row is compared with the baseline of its own run.
     """
-    from .search.reports.console import console_for
-    from .search.reports.tables.leaderboard_formats import format_csv, format_markdown, leaderboard_json
-    from .search.reports.tables.leaderboard_table import print_leaderboard, shown_rows
-    from .search.reports.tables.run_leaderboards import print_leaderboards
-    from .search.results.leaderboard import leaderboard as ranked
-    from .search.results.selection.selected_rows import Selection, select_rows
-    from .search.runs.store import Store
+    from ..search.reports.console import console_for
+    from ..search.reports.tables.leaderboard_formats import format_csv, format_markdown, leaderboard_json
+    from ..search.reports.tables.leaderboard_table import print_leaderboard, shown_rows
+    from ..search.reports.tables.run_leaderboards import print_leaderboards
+    from ..search.results.leaderboard import leaderboard as ranked
+    from ..search.results.selection.selected_rows import Selection, select_rows
+    from ..search.runs.store import Store
 
     selection = Selection(tuple(where or ()), confirmed, sort)
     select_rows([], selection)  # raises an error for a wrong field before anything is read
@@ -159,11 +159,11 @@ def show(
 
     A candidate is shown with its program, result and ancestry.
     """
-    from .search.reports.candidate_details import print_candidate, print_library_program
-    from .search.reports.console import console_for
-    from .search.results.candidate_summary import summarize_candidate
-    from .search.results.program_reference import library_description
-    from .search.runs.store import Store
+    from ..search.reports.candidate_details import print_candidate, print_library_program
+    from ..search.reports.console import console_for
+    from ..search.results.candidate_summary import summarize_candidate
+    from ..search.results.program_reference import library_description
+    from ..search.runs.store import Store
 
     if candidate is None:
         program = library_description(run, diff)
@@ -203,10 +203,10 @@ def report(
 
     With --figures, the Markdown shows the figures of that folder.
     """
-    from .search.reports.figures.figure_files import write_figures
-    from .search.reports.pages.run_markdown import write_markdown
-    from .search.reports.pages.run_page import write_report
-    from .search.runs.store import Store
+    from ..search.reports.figures.figure_files import write_figures
+    from ..search.reports.pages.run_markdown import write_markdown
+    from ..search.reports.pages.run_page import write_report
+    from ..search.runs.store import Store
 
     with Store.open(run, read_only=True) as store:
         path = output or (store.run.report if format_ == "html" else store.run.report.with_suffix(".md"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .primitives.suggestions import did_you_mean
+from ..primitives.suggestions import did_you_mean
 
 __all__ = ["one_line", "usage_sentence"]
 

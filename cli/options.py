@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .system.signals import raise_if_interrupted
-from .system.standard_streams import print_message
+from ..system.signals import raise_if_interrupted
+from ..system.standard_streams import print_message
 
 __all__ = [
     "Accelerator",
@@ -151,7 +151,7 @@ def choose_platform(
     Raises:
         UsageError: the accelerator does not exist.
     """
-    from .workers.devices.discovery import resolve_platform, visible_devices
+    from ..workers.devices.discovery import resolve_platform, visible_devices
 
     platform = resolve_platform(accel, address=address, setting_of=run and f"run {run}")
     if accel == "auto" and address is None and not quiet and (trouble := visible_devices().trouble):
@@ -162,6 +162,6 @@ def choose_platform(
 def pin_to_cpu(platform: str, executor: str) -> None:
     """Hide accelerators from JAX in this process, unless it trains on one itself (`inline`)."""
     if platform == "cpu" or executor != "inline":
-        from .workers.devices.discovery import use_cpu_only
+        from ..workers.devices.discovery import use_cpu_only
 
         use_cpu_only()

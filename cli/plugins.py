@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_options import say
+from .options import say
 
 __all__ = ["Plugins", "load_named_plugins", "with_plugins"]
 
@@ -28,7 +28,7 @@ WITHOUT_PLUGINS = frozenset({"stop"})
 
 def load_named_plugins(references: Sequence[str] | None) -> None:
     """Load the installed plugins and those named by `--plugin`."""
-    from .plugins.loader import load_plugins
+    from ..plugins.loader import load_plugins
 
     load_plugins(references or (), say)
 

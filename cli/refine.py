@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .cli_options import Candidate, Json, Quiet, choose_platform, print_json, say, say_unless, share_the_device
-from .cli_weights import trained_or_saved
-from .primitives.errors import UsageError
-from .system.standard_streams import print_line
-from .system.user_folders import user_path
+from ..primitives.errors import UsageError
+from ..system.standard_streams import print_line
+from ..system.user_folders import user_path
+from .options import Candidate, Json, Quiet, choose_platform, print_json, say, say_unless, share_the_device
+from .weights import trained_or_saved
 
 if TYPE_CHECKING:  # loads JAX
-    from .models.checkpoint import Weights
+    from ..models.checkpoint import Weights
 
 __all__ = ["register"]
 
@@ -61,12 +61,12 @@ def analyze(
     candidate's page.
     """
     weights, folder = _named_weights(run, candidate)
-    from .search.refinement.analysis_result import write_analysis
-    from .search.refinement.layer_analysis import analyze_layers
-    from .search.reports.console import console_for
-    from .search.reports.progress.step_progress import StepProgress
-    from .search.reports.tables.analysis_table import print_analysis, write_analysis_page
-    from .search.weights.held_out_text import find_text
+    from ..search.refinement.analysis_result import write_analysis
+    from ..search.refinement.layer_analysis import analyze_layers
+    from ..search.reports.console import console_for
+    from ..search.reports.progress.step_progress import StepProgress
+    from ..search.reports.tables.analysis_table import print_analysis, write_analysis_page
+    from ..search.weights.held_out_text import find_text
 
     dataset = find_text(weights, folder, data, say_unless(quiet))
     with StepProgress(sys.stderr, "analyzing", quiet) as progress:
@@ -76,8 +76,8 @@ def analyze(
     write_analysis(folder, analysis)
     page = write_analysis_page(analysis, folder)
     if figures is not None:
-        from .search.reports.figures.analysis_figure import analysis_plot
-        from .search.reports.figures.static_style import write_plots
+        from ..search.reports.figures.analysis_figure import analysis_plot
+        from ..search.reports.figures.static_style import write_plots
 
         write_plots({"analysis": analysis_plot(analysis)}, figures)
         say(f"wrote the figure to {figures}")
@@ -127,12 +127,12 @@ def refine(
     if output.exists() and not force:
         raise UsageError(f"{output} exists: choose another folder with -o, or replace it with --force")
     weights, folder = _named_weights(run, candidate)
-    from .search.refinement.rank_search import refine_ranks
-    from .search.refinement.refined_weights import write_refined
-    from .search.reports.console import console_for
-    from .search.reports.progress.step_progress import StepProgress
-    from .search.reports.tables.refinement_table import print_refinement, write_refinement_page
-    from .search.weights.held_out_text import find_text
+    from ..search.refinement.rank_search import refine_ranks
+    from ..search.refinement.refined_weights import write_refined
+    from ..search.reports.console import console_for
+    from ..search.reports.progress.step_progress import StepProgress
+    from ..search.reports.tables.refinement_table import print_refinement, write_refinement_page
+    from ..search.weights.held_out_text import find_text
 
     dataset = find_text(weights, folder, data, say_unless(quiet))
     with StepProgress(sys.stderr, "reducing ranks", quiet) as progress:
@@ -147,8 +147,8 @@ def refine(
     else:
         say("nothing is written")
     if figures is not None:
-        from .search.reports.figures.refinement_figure import refinement_plot
-        from .search.reports.figures.static_style import write_plots
+        from ..search.reports.figures.refinement_figure import refinement_plot
+        from ..search.reports.figures.static_style import write_plots
 
         write_plots({"refinement": refinement_plot(result)}, figures)
         say(f"wrote the figure to {figures}")
@@ -172,8 +172,8 @@ def _parse_shares(text: str) -> tuple[float, ...]:
 def _named_weights(run: str, candidate: str | None) -> tuple[Weights, Path]:
     """Return the weights that a command names, and their folder; a candidate without weights is trained."""
     share_the_device()
-    from .search.weights.saved_weights import load_weights_folder
-    from .search.weights.training_job import plan_training
+    from ..search.weights.saved_weights import load_weights_folder
+    from ..search.weights.training_job import plan_training
 
     if candidate is None:
         choose_platform()

@@ -19,20 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
-from . import (
-    cli_dashboard,
-    cli_programs,
-    cli_recovery,
-    cli_refine,
-    cli_runs,
-    cli_simulate,
-    cli_studies,
-    cli_tracking,
-    cli_weights,
-)
-from .cli_data import data_app
-from .cli_errors import one_line, usage_sentence
-from .cli_options import (
+from ..primitives.errors import PrimerSearchError, UsageError
+from ..system.signals import GRACE_SECONDS, INTERRUPTED, interrupt_on_termination
+from ..system.standard_streams import discard_output, prepare_standard_streams, print_line
+from ..system.user_folders import user_path
+from . import dashboard, doctor, programs, recovery, refine, runs, simulate, studies, tracking, weights
+from .data import data_app
+from .errors import one_line, usage_sentence
+from .options import (
     Accelerator,
     Address,
     Config,
@@ -51,14 +45,10 @@ from .cli_options import (
     say,
     set_jax_platforms,
 )
-from .cli_plugins import Plugins, load_named_plugins, with_plugins
-from .primitives.errors import PrimerSearchError, UsageError
-from .system.signals import GRACE_SECONDS, INTERRUPTED, interrupt_on_termination
-from .system.standard_streams import discard_output, prepare_standard_streams, print_line
-from .system.user_folders import user_path
+from .plugins import Plugins, load_named_plugins, with_plugins
 
 if TYPE_CHECKING:
-    from .search.sessions.session import SearchResult
+    from ..search.sessions.session import SearchResult
 
 __all__ = ["app", "main"]
 
@@ -79,15 +69,16 @@ app = typer.Typer(
 
 app.add_typer(data_app, name="data")
 for module in (
-    cli_runs,
-    cli_recovery,
-    cli_dashboard,
-    cli_programs,
-    cli_studies,
-    cli_simulate,
-    cli_weights,
-    cli_refine,
-    cli_tracking,
+    runs,
+    recovery,
+    dashboard,
+    programs,
+    studies,
+    doctor,
+    simulate,
+    weights,
+    refine,
+    tracking,
 ):
     module.register(app)
 for command in app.registered_commands:
@@ -220,9 +211,9 @@ def search(
         print_line(f"primer-search {version_of('primer-search')}")
         return
     load_named_plugins(plugin)
-    from .configs.plan import make_plan, with_epoch_warning
-    from .search.tracking.tracker_names import check_trackers
-    from .workers.devices.discovery import fake_devices
+    from ..configs.plan import make_plan, with_epoch_warning
+    from ..search.tracking.tracker_names import check_trackers
+    from ..workers.devices.discovery import fake_devices
 
     plan = make_plan(
         budget=budget,
@@ -250,15 +241,15 @@ def search(
         return
     from datetime import datetime
 
-    from .search.runs.run_directory import create_run_directory, new_run_directory
-    from .search.sessions.run_search import OutputOptions, search_with_display
+    from ..search.runs.run_directory import create_run_directory, new_run_directory
+    from ..search.sessions.run_search import OutputOptions, search_with_display
 
     run = new_run_directory(seed, datetime.now()) if run_dir is None else create_run_directory(run_dir)
     if not quiet:
         say(f"run {run.path}: {plan.preset}, {budget} of search, seed {seed}")
 
     def begin(**hooks: Any) -> SearchResult:
-        from .search.sessions.session import SessionOptions, start
+        from ..search.sessions.session import SessionOptions, start
 
         return start(
             plan.config,

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .cli_options import Candidate, Json, choose_platform, print_json, say, share_the_device
-from .primitives.errors import UsageError
+from ..primitives.errors import UsageError
+from .options import Candidate, Json, choose_platform, print_json, say, share_the_device
 
 if TYPE_CHECKING:  # loads JAX
-    from .models.checkpoint import Weights
-    from .search.config import RunConfig
-    from .search.weights.training_job import TrainingJob
-    from .search.weights.training_options import TrainingOptions
+    from ..models.checkpoint import Weights
+    from ..search.config import RunConfig
+    from ..search.weights.training_job import TrainingJob
+    from ..search.weights.training_options import TrainingOptions
 
 __all__ = ["register", "trained_or_saved"]
 
@@ -142,10 +142,10 @@ def train(
     An interrupted or killed training continues with the same command, or with --resume FOLDER.
     """
     share_the_device()
-    from .search.weights.saved_weights import interrupted_job
+    from ..search.weights.saved_weights import interrupted_job
 
     save_seconds = _save_seconds(save_every)
-    from .search.weights.training_options import TrainingOptions
+    from ..search.weights.training_options import TrainingOptions
 
     options = TrainingOptions(
         *(budget, seed, scale, objective, tuple(map(os.path.abspath, examples or ())), mixture, cap, regularizer),
@@ -167,7 +167,7 @@ def train(
 
 
 def _save_seconds(text: str) -> float:
-    from .system.durations import parse_duration
+    from ..system.durations import parse_duration
 
     try:
         return parse_duration(text)
@@ -179,8 +179,8 @@ def _job(
     run: str | None, candidate: str | None, from_: str | None, data: str | None, options: TrainingOptions
 ) -> TrainingJob:
     """Return the job of the command: a training of a candidate of a run, or of saved weights."""
-    from .configs.scale_option import parse_scale
-    from .search.weights.training_job import plan_further_training, plan_training
+    from ..configs.scale_option import parse_scale
+    from ..search.weights.training_job import plan_further_training, plan_training
 
     def change(config: RunConfig) -> RunConfig:
         return parse_scale(options.scale, config) if options.scale else config
@@ -217,15 +217,15 @@ def generate(
         raise UsageError(
             f"--temperature {temperature:g} must be a number of at least 0, where 0 picks the most likely token"
         )
-    from .search.weights.saved_weights import load_weights_folder
+    from ..search.weights.saved_weights import load_weights_folder
 
     if candidate is None:
         choose_platform()
         weights = load_weights_folder(run)
     else:
         weights = trained_or_saved(run, candidate)
-    from .models.generation import Sampling  # after the training, which chooses the device of JAX
-    from .search.weights.generate_text import continue_text
+    from ..models.generation import Sampling
+    from ..search.weights.generate_text import continue_text
 
     text = continue_text(weights, prompt, tokens, Sampling(temperature, top_k), seed)
     for note in text.notes:
@@ -240,8 +240,8 @@ def generate(
 
 def trained_or_saved(run: str, candidate: str) -> Weights:
     """Return a candidate's weights; if none are saved, train them with the settings of its run."""
-    from .search.weights.saved_weights import load_saved_weights
-    from .search.weights.training_job import plan_training
+    from ..search.weights.saved_weights import load_saved_weights
+    from ..search.weights.training_job import plan_training
 
     job = plan_training(run, candidate)
     choose_platform(job.config.workers.accel, run=run)
@@ -266,9 +266,9 @@ def _stream(prompt: str, pieces: Iterable[str]) -> str:
 
 def _train_and_say(job: TrainingJob, force: bool = False, save_seconds: float | None = None) -> Weights:
     """Train with a progress display and print the result, all on stderr."""
-    from .search.reports.progress.training_progress import TrainingProgress
-    from .search.weights.train_weights import SAVE_SECONDS, train_weights
-    from .system.durations import format_duration
+    from ..search.reports.progress.training_progress import TrainingProgress
+    from ..search.weights.train_weights import SAVE_SECONDS, train_weights
+    from ..system.durations import format_duration
 
     seconds = SAVE_SECONDS if save_seconds is None else save_seconds
     with TrainingProgress(sys.stderr) as progress:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import Json, print_json, say
-from .primitives.errors import UsageError
-from .system.standard_streams import print_line
-from .system.user_folders import user_path
+from ..primitives.errors import UsageError
+from ..system.standard_streams import print_line
+from ..system.user_folders import user_path
+from .options import Json, print_json, say
 
 __all__ = ["data_app"]
 
@@ -73,11 +73,11 @@ def prepare(
     """Tokenize a source. After an interruption, the same command continues."""
     from dataclasses import replace
 
-    from .configs import load
-    from .search.runs.run_settings import check_same_text, load_config, tell_limits
-    from .search.runs.store import Store
-    from .workers.data.dataset import Dataset, default_cache_dir, prepare_dataset
-    from .workers.data.tfds_sets import is_tfds_source, locate_set
+    from ..configs import load
+    from ..search.runs.run_settings import check_same_text, load_config, tell_limits
+    from ..search.runs.store import Store
+    from ..workers.data.dataset import Dataset, default_cache_dir, prepare_dataset
+    from ..workers.data.tfds_sets import is_tfds_source, locate_set
 
     expected: str | None = None
     if run is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import say
+from .options import say
 
 __all__ = ["register"]
 
@@ -36,8 +36,8 @@ def dashboard(
 
     The command reads the runs and changes nothing. Ctrl-C ends it with exit code 0.
     """
-    from .search.dashboard.served_run import open_runs
-    from .search.dashboard.server import create_app, listen, serve
+    from ..search.dashboard.served_run import open_runs
+    from ..search.dashboard.server import create_app, listen, serve
 
     served = open_runs(runs)
     bound = listen(host, port)

@@ -1,4 +1,4 @@
-"""Commands that train or check programs: confirm, compare, ablate, doctor and stress. They only parse and print."""
+"""Commands that train programs again: confirm, compare, ablate and stress. They only parse and print."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from .cli_options import (
+from ..primitives.errors import UsageError
+from ..system.signals import interruptible
+from ..system.standard_streams import print_line
+from ..system.user_folders import user_path
+from .options import (
     Accelerator,
     Address,
     Candidate,
@@ -25,14 +29,9 @@ from .cli_options import (
     choose_platform,
     pin_to_cpu,
     print_json,
-    say,
     say_unless,
     share_the_device,
 )
-from .primitives.errors import UsageError, WorkFailedError
-from .system.signals import interruptible
-from .system.standard_streams import print_line
-from .system.user_folders import user_path
 
 __all__ = ["register"]
 
@@ -53,7 +52,7 @@ Repeats = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (confirm, compare, ablate, doctor, stress):
+    for command in (confirm, compare, ablate, stress):
         app.command()(command)
 
 
@@ -89,18 +88,18 @@ def confirm(
 
     With --scale, retrain them in larger models as well: a program that is best in a small model may not be best there.
     """
-    from .configs.consistency import refuse_contradictions
-    from .configs.scale_option import parse_scales
-    from .search.reports.console import console_for
-    from .search.reports.pages.run_page import try_report
-    from .search.reports.progress.study_progress import show_study_progress
-    from .search.reports.tables.leaderboard_table import print_leaderboard
-    from .search.results.leaderboard import leaderboard
-    from .search.runs.run_directory import find_run
-    from .search.runs.run_settings import load_config
-    from .search.runs.store import Store
-    from .search.studies.confirm import confirm as run_confirm
-    from .workers.devices.ray_environment import check_address
+    from ..configs.consistency import refuse_contradictions
+    from ..configs.scale_option import parse_scales
+    from ..search.reports.console import console_for
+    from ..search.reports.pages.run_page import try_report
+    from ..search.reports.progress.study_progress import show_study_progress
+    from ..search.reports.tables.leaderboard_table import print_leaderboard
+    from ..search.results.leaderboard import leaderboard
+    from ..search.runs.run_directory import find_run
+    from ..search.runs.run_settings import load_config
+    from ..search.runs.store import Store
+    from ..search.studies.confirm import confirm as run_confirm
+    from ..workers.devices.ray_environment import check_address
 
     directory = find_run(run)
     with Store.open(directory.path, read_only=True) as store:
@@ -165,13 +164,13 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Train programs several times and compare their loss, speed and cost with a baseline, with intervals."""
-    from .configs.plan import make_plan
-    from .search.reports.console import console_for
-    from .search.reports.pages.comparison_report import print_comparison, write_comparison
-    from .search.reports.progress.study_progress import show_study_progress
-    from .search.studies.compare import compare as run_compare
-    from .search.studies.compare import default_folder
-    from .search.studies.compared_programs import named_programs
+    from ..configs.plan import make_plan
+    from ..search.reports.console import console_for
+    from ..search.reports.pages.comparison_report import print_comparison, write_comparison
+    from ..search.reports.progress.study_progress import show_study_progress
+    from ..search.studies.compare import compare as run_compare
+    from ..search.studies.compare import default_folder
+    from ..search.studies.compared_programs import named_programs
 
     plan = make_plan(
         budget=UNBOUNDED,
@@ -234,16 +233,16 @@ def ablate(
 
     A candidate is compared with its run's baseline under the run's settings, a library program with the Transformer.
     """
-    from .configs.consistency import refuse_contradictions
-    from .configs.plan import make_plan
-    from .search.reports.console import console_for
-    from .search.reports.pages.ablation_report import print_ablation, write_ablation
-    from .search.reports.progress.study_progress import show_study_progress
-    from .search.runs.run_settings import load_config
-    from .search.runs.store import Store
-    from .search.studies.ablation import ablate as run_ablate
-    from .search.studies.ablation_programs import pair_from_names, pair_from_run
-    from .workers.devices.ray_environment import check_address
+    from ..configs.consistency import refuse_contradictions
+    from ..configs.plan import make_plan
+    from ..search.reports.console import console_for
+    from ..search.reports.pages.ablation_report import print_ablation, write_ablation
+    from ..search.reports.progress.study_progress import show_study_progress
+    from ..search.runs.run_settings import load_config
+    from ..search.runs.store import Store
+    from ..search.studies.ablation import ablate as run_ablate
+    from ..search.studies.ablation_programs import pair_from_names, pair_from_run
+    from ..workers.devices.ray_environment import check_address
 
     if candidate is None:
         plan = make_plan(
@@ -278,38 +277,6 @@ def ablate(
         print_line(f"\nminimal program  {folder / 'minimal.json'}\npage             {page}")
 
 
-def doctor(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Skip the checks of the language model, which need compilation.")
-    ] = False,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Check that leaky programs are refused, that causal ones are not, and that the machine can run a search.
-
-    Exit codes: 0 all checks passed; 1 a leaky program was accepted, a causal one was refused, or something is missing.
-    """
-    share_the_device()
-    from .search.runs.run_directory import running_search
-
-    if (busy := running_search()) is not None:
-        from .workers.devices.discovery import use_cpu_only
-
-        use_cpu_only()
-        say(f"{busy.path} is searching: the checks run on the CPU and do not use its accelerator")
-    else:
-        choose_platform(quiet=True)  # quiet, because the findings name the platform
-    from .search.doctor.checks import examine, report
-    from .search.reports.console import console_for
-    from .search.reports.tables.doctor_table import print_findings
-
-    findings = list(interruptible(examine(quick, progress=say_unless(quiet))))
-    facts = report(findings)
-    print_json(facts) if json_ else print_findings(findings, console_for(sys.stdout))
-    if facts["failed"]:
-        raise WorkFailedError(f"{len(facts['failed'])} of {len(findings)} checks failed: {', '.join(facts['failed'])}")
-
-
 def stress(
     run: RunOrName,
     candidate: Candidate = None,
@@ -333,11 +300,11 @@ def stress(
     each in every precision. It reports failures.
     """
     share_the_device()
-    from .configs import load
-    from .search.reports.console import console_for
-    from .search.reports.tables.stress_table import print_stress
-    from .search.studies.stress import parse_integers, program_and_config, stress_settings
-    from .search.studies.stress import stress as run_stress
+    from ..configs import load
+    from ..search.reports.console import console_for
+    from ..search.reports.tables.stress_table import print_stress
+    from ..search.studies.stress import parse_integers, program_and_config, stress_settings
+    from ..search.studies.stress import stress as run_stress
 
     chosen = load(config or "laptop") if config is not None or candidate is None else None
     name, dna, used = program_and_config(run, candidate, chosen)

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from .cli_options import Json, Overrides, print_json, say
-from .system.user_folders import user_path
+from ..system.user_folders import user_path
+from .options import Json, Overrides, print_json, say
 
 __all__ = ["register"]
 
@@ -84,14 +84,14 @@ def simulate(
     """
     import json
 
-    from .configs.load import load
-    from .configs.plan import duration
-    from .search.config import with_trial_budget
-    from .search.reports.console import console_for
-    from .search.runs.run_directory import RunDirectory, create_run_directory
-    from .search.simulation.simulate import SimulationOptions
-    from .search.simulation.simulate import simulate as run_simulation
-    from .search.simulation.simulation_table import print_simulation
+    from ..configs.load import load
+    from ..configs.plan import duration
+    from ..search.config import with_trial_budget
+    from ..search.reports.console import console_for
+    from ..search.runs.run_directory import RunDirectory, create_run_directory
+    from ..search.simulation.simulate import SimulationOptions
+    from ..search.simulation.simulate import simulate as run_simulation
+    from ..search.simulation.simulation_table import print_simulation
 
     options = SimulationOptions(
         workers,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .cli_options import Run, say
+from .options import Run, say
 
 __all__ = ["register"]
 
@@ -28,9 +28,9 @@ def track(
 
     While the search runs, new trials are logged until it ends. See docs/tracking.md.
     """
-    from .search.runs.run_directory import find_run
-    from .search.tracking.follow_run import follow_run
-    from .search.tracking.tracker_names import check_trackers
+    from ..search.runs.run_directory import find_run
+    from ..search.tracking.follow_run import follow_run
+    from ..search.tracking.tracker_names import check_trackers
 
     check_trackers([to])
     directory = find_run(run)

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_options import Json, Run, print_json, say
-from .primitives.errors import WorkFailedError
-from .system.standard_streams import print_line
+from ..primitives.errors import WorkFailedError
+from ..system.standard_streams import print_line
+from .options import Json, Run, print_json, say
 
 __all__ = ["register"]
 
@@ -34,9 +34,9 @@ def repair(
 
     Programs and results that can be read are kept; what is lost is trained again when the run is resumed.
     """
-    from .search.recovery.repair import check_run
-    from .search.recovery.repair import repair as repair_run
-    from .search.runs.run_directory import find_run
+    from ..search.recovery.repair import check_run
+    from ..search.recovery.repair import repair as repair_run
+    from ..search.runs.run_directory import find_run
 
     directory = find_run(run)
     if check:
@@ -89,8 +89,8 @@ def clean(
 
     Without RUN and options, the command deletes nothing.
     """
-    from .search.recovery.clean import CACHE, cache_parts, delete, run_parts
-    from .search.runs.run_directory import find_run
+    from ..search.recovery.clean import CACHE, cache_parts, delete, run_parts
+    from ..search.runs.run_directory import find_run
 
     asked = {CACHE[name] for name, wanted in (("compiled", cache), ("data", texts)) if wanted}
     groups = [(run, run_parts(run)) for run in map(find_run, dict.fromkeys(runs or ()))]
