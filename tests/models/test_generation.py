@@ -44,7 +44,8 @@ def written(weights: Weights, tokens: int, prompt: tuple[int, ...] = PROMPT, **o
 def test_greedy_text_is_the_argmax_on_the_whole_sequence(weights: Weights, tokens: int) -> None:
     found = written(weights, tokens, sampling=GREEDY)
     whole = np.array([[*PROMPT, *found]], np.int32)
-    logits = language_model(weights.graph, weights.model).logits(weights.parameters, jnp.asarray(whole))
+    model = language_model(weights.graph, weights.model)
+    logits = jax.jit(model.logits)(weights.parameters, jnp.asarray(whole))
     assert found == np.argmax(logits[0], axis=-1)[len(PROMPT) - 1 : -1].tolist()
     assert len(found) == tokens
 

@@ -81,7 +81,8 @@ def test_parameters_are_those_of_nnx(name: str, rng: np.random.Generator) -> Non
     assert jax.tree.map(jnp.shape, parameters) == jax.tree.map(jnp.shape, theirs)
     for ours, other_leaf in zip(jax.tree.leaves(parameters), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(ours.std(), other_leaf.std(), rtol=0.5)
-    np.testing.assert_allclose(make(name).apply({"params": theirs}, x), other(x), rtol=1e-5, atol=1e-5)
+    found = jax.jit(make(name).apply)({"params": theirs}, x)
+    np.testing.assert_allclose(found, nnx.jit(lambda block, x: block(x))(other, x), rtol=1e-5, atol=1e-5)
 
 
 def test_the_same_names_are_public_in_both_apis() -> None:

@@ -103,10 +103,10 @@ def test_generation_reads_a_prompt_in_both_directions(rng: np.random.Generator) 
     parameters = model.draw(rng)
     prompt, greedy = [5, 17, 3, 250], Sampling(temperature=0)
     found = list(generate(model, parameters, prompt, 3, sampling=greedy, prefix=True))
-    ids = list(prompt)
+    ids, logits = list(prompt), jax.jit(model.logits)
     for _ in found:
         prefix = np.arange(len(ids))[None] < len(prompt)
-        ids.append(int(jnp.argmax(model.logits(parameters, jnp.asarray([ids]), prefix=jnp.asarray(prefix))[0, -1])))
+        ids.append(int(jnp.argmax(logits(parameters, jnp.asarray([ids]), prefix=jnp.asarray(prefix))[0, -1])))
     assert found == ids[4:]
     with pytest.raises(UsageError, match="a prefix is refused for this program: it depends on the sequence length"):
         generate(small_model("PRIMER"), parameters, prompt, 3, prefix=True)

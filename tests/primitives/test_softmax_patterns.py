@@ -62,7 +62,7 @@ def test_scores_beyond_the_range_of_exp_stay_finite_with_finite_gradients(precis
     def total(parameters: dict, x: jax.Array) -> jax.Array:
         return jnp.mean(jnp.tanh(block.apply(parameters, x).astype(jnp.float32)))
 
-    value, gradients = jax.value_and_grad(total)(parameters, x)
+    value, gradients = jax.jit(jax.value_and_grad(total))(parameters, x)
     plain = evaluate(
         graph,
         [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -99,12 +101,13 @@ def test_the_residual_stream_ends_in_the_logits_of_the_model(
 ) -> None:
     model, parameters = drawn_model("PRIMER_EZ", layers, precision=precision)
     tokens = jnp.asarray(rng.integers(0, 300, (3, 8)))
-    stream = residual_stream(model, parameters, tokens)
+    stream = jax.jit(partial(residual_stream, model))(parameters, tokens)
     assert stream.shape == (layers + 1, 3, 8, 16)
     assert stream.dtype == jnp.float32
     np.testing.assert_array_equal(stream[0], model.embed(parameters, tokens).astype(jnp.float32))
     last = model.head(parameters, stream[-1].astype(jnp.dtype(precision)))
-    np.testing.assert_allclose(last, model.logits(parameters, tokens), atol=1e-4 if precision == "float32" else 0.3)
+    logits = jax.jit(model.logits)(parameters, tokens)
+    np.testing.assert_allclose(last, logits, atol=1e-4 if precision == "float32" else 0.3)
 
 
 def test_a_linear_layer_has_the_score_one_with_and_without_residual(rng: np.random.Generator) -> None:

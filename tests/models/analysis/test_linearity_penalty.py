@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -66,8 +67,8 @@ def test_the_loss_of_a_model_has_the_penalty_of_its_stream(kind: Any, stack: str
     parameters = model.draw(np.random.default_rng(0))
     trained = BatchModel(FlatModel(model), LinearityPenalty(kind, 0.3))
     loss, (losses, _) = jax.jit(trained.loss)(FlatModel(model).flatten(parameters), TrainingBatch(tokens))
-    stream = np.asarray(residual_stream(model, parameters, jnp.asarray(tokens[:, :-1])))
-    np.testing.assert_allclose(losses, model.token_losses(parameters, jnp.asarray(tokens)), atol=1e-5)
+    stream = np.asarray(jax.jit(partial(residual_stream, model))(parameters, jnp.asarray(tokens[:, :-1])))
+    np.testing.assert_allclose(losses, jax.jit(model.token_losses)(parameters, jnp.asarray(tokens)), atol=1e-5)
     expected = float(np.mean(losses)) + penalty_by_formula(kind, 0.3, stream)
     assert float(loss) == pytest.approx(expected, rel=1e-4)
 
@@ -84,7 +85,8 @@ def test_padding_and_the_borders_of_texts_have_no_penalty(kind: Any, prefix: boo
     penalty = LinearityPenalty(kind, strength)
     loss, (losses, _) = jax.jit(BatchModel(model, penalty).loss)(parameters, batch)
     alone = [packed_batch([[example]], len(example.tokens) - 1, prefix) for row in packed for example in row]
-    streams = [np.asarray(model.predict(parameters, one, stream=True).stream) for one in alone]
+    stream = jax.jit(lambda parameters, batch: model.predict(parameters, batch, stream=True).stream)
+    streams = [np.asarray(stream(parameters, one)) for one in alone]
     assert [stream.shape[2] for stream in streams] == [3, 4, 2]
     expected = penalty_by_formula(kind, strength, np.concatenate(streams, axis=2))
     assert float(loss - jnp.mean(losses)) == pytest.approx(expected, rel=1e-4)
@@ -99,15 +101,17 @@ def test_the_padding_after_the_targets_has_no_penalty(rng: np.random.Generator) 
     prefix = places < inputs
     batch = TrainingBatch(rng.integers(0, 300, (3, 9)).astype(np.int32), weights, prefix=prefix)
     penalty = LinearityPenalty("cosine", 0.3)
-    loss, (losses, _) = BatchModel(model, penalty).loss(parameters, batch)
+    penalized = jax.jit(BatchModel(model, penalty).loss)
+    loss, (losses, _) = penalized(parameters, batch)
     rows = [
         TrainingBatch(batch.tokens[row : row + 1, :end], prefix=prefix[row : row + 1, :end])
         for row, end in enumerate(ends[:, 0])
     ]
-    streams = [np.asarray(model.predict(parameters, one, stream=True).stream) for one in rows]
+    stream = jax.jit(lambda parameters, batch: model.predict(parameters, batch, stream=True).stream)
+    streams = [np.asarray(stream(parameters, one)) for one in rows]
     expected = penalty_by_formula("cosine", 0.3, np.concatenate(streams, axis=2))
     assert float(loss - jnp.mean(losses)) == pytest.approx(expected, rel=1e-4)
-    empty = BatchModel(model, penalty).loss(parameters, replace(batch, weights=weights * 0))[0]
+    empty = penalized(parameters, replace(batch, weights=weights * 0))[0]
     assert float(empty) == 0.0
 
 
@@ -141,8 +145,8 @@ def test_a_weighted_loss_is_the_mean_of_the_weighted_tokens(tokens: np.ndarray) 
     model = model_of("unroll")
     parameters = model.draw(np.random.default_rng(0))
     weights = (np.arange(16).reshape(2, 8) % 3 == 0).astype(np.float32)
-    losses = np.asarray(model.token_losses(parameters, jnp.asarray(tokens)))
+    losses = np.asarray(jax.jit(model.token_losses)(parameters, jnp.asarray(tokens)))
     batch = TrainingBatch(tokens, weights)
-    loss, (weighted, _) = BatchModel(model).loss(parameters, batch)
+    loss, (weighted, _) = jax.jit(BatchModel(model).loss)(parameters, batch)
     assert float(loss) == pytest.approx(losses[weights > 0].mean(), rel=1e-5)
     assert float(jnp.mean(weighted)) == pytest.approx(float(loss), rel=1e-6)

@@ -40,7 +40,7 @@ def test_the_compiled_transformer_uses_it_and_learns_as_the_primitives_do() -> N
     parameters = fast.init(np.random.default_rng(0))
     x = jnp.asarray(np.random.default_rng(1).standard_normal((2, 6, 16)), jnp.float32)
     found, expected = (
-        jax.grad(lambda parameters, block=block: jnp.sum(jnp.sin(block.apply(parameters, x))))(parameters)
+        jax.jit(jax.grad(lambda parameters, block=block: jnp.sum(jnp.sin(block.apply(parameters, x)))))(parameters)
         for block in (fast, plain)
     )
     for name, one in found.items():
