@@ -20,7 +20,7 @@ from pathlib import Path
 __all__ = ["Wheel", "build_wheel"]
 
 _ROOT = Path(__file__).parents[2]
-_FOLDERS = ("primitives", "system", "models", "plugins", "workers", "search", "configs", "interface")
+_FOLDERS = ("primitives", "system", "models", "plugins", "workers", "search", "configs", "interface", "cli")
 _SUFFIXES = frozenset({".py", ".toml", ".css", ".js", ".j2", ".json"})
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time stamp of every entry in a wheel. It is constant, so that equal files make equal wheels."""
