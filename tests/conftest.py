@@ -12,8 +12,9 @@ from collections.abc import Iterator
 os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports JAX
 # Most of the time goes into compiling what runs once. Code that LLVM does not optimize is ready sooner, and XLA's older
 # emitters of fused loops take less than half of the time of the newer ones.
-QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
+os.environ["XLA_FLAGS"] = " ".join(
+    (os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
+).strip()
 # pytest-xdist sets both in its workers, and a shell may export them; tables would be printed in that width.
 os.environ.pop("COLUMNS", None)
 os.environ.pop("LINES", None)

@@ -32,7 +32,7 @@ TOKENS = np.random.default_rng(0).integers(0, 300, (3, 4, 17)).astype(np.int32)
         ("TRANSFORMER", 3, 8.0, None),
         ("PRIMER_EZ", 2, 0.0, 0.5),
         ("PRIMER", 1, 8.0, None),
-        ("TRANSFORMER_MESA", 2, 8.0, None),
+        ("TRANSFORMER_MESA", 2, 8.0, 0.1),  # at the full rate, its evaluation amplifies rounding
     ],
 )
 def test_steps_and_evaluation_equal_those_of_the_whole_step(
@@ -43,9 +43,8 @@ def test_steps_and_evaluation_equal_those_of_the_whole_step(
         _train(StepFunctions(flat, make_optimizer(OPTIMIZER), 4, averaging, by_layer=by_layer), flat, rate)
         for by_layer in (False, True)
     )
-    relative = 1e-3 if "MESA" in program else 1e-4  # rounding may change the number of steps of conjugate gradients
     for expected, found in zip(whole, ours, strict=True):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=relative, atol=1e-5), expected, found)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5), expected, found)
 
 
 def test_bfloat16_rounds_as_the_whole_step_does() -> None:
