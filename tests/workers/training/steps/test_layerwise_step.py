@@ -32,7 +32,7 @@ TOKENS = np.random.default_rng(0).integers(0, 300, (3, 4, 17)).astype(np.int32)
         ("TRANSFORMER", 3, 8.0, None),
         ("PRIMER_EZ", 2, 0.0, 0.5),
         ("PRIMER", 1, 8.0, None),
-        ("TRANSFORMER_MESA", 2, 8.0, 0.1),  # at the full rate, its evaluation amplifies rounding
+        ("TRANSFORMER_MESA", 1, 8.0, None),  # the loss of two such layers amplifies rounding a hundredfold
     ],
 )
 def test_steps_and_evaluation_equal_those_of_the_whole_step(
