@@ -24,7 +24,7 @@ class Price:
         error: root mean square error, leave one out.
         median_error: median absolute error, leave one out.
         explained: share of the variance that is explained, leave one out.
-        exponents: of floating-point operations, bytes and transcendental functions.
+        exponents: exponents of floating-point operations, bytes and transcendental functions.
     """
 
     trainings: int

@@ -36,9 +36,9 @@ class Start:
     """Seconds of each part of one start.
 
     Attributes:
-        store: from the command to the store of the run.
-        workers: from the store to the start of the first trial.
-        program: from the start of the first trial to its first training step.
+        store: time from the command to the store of the run.
+        workers: time from the store to the start of the first trial.
+        program: time from the start of the first trial to its first training step.
     """
 
     store: float

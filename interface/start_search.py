@@ -57,7 +57,7 @@ def start_search(
         seed: random seed of the search.
         trial_budget: budget of each candidate's full trial, `5m` or `5000steps`; None: the preset's.
         init: programs to start from: DNA, library names, `RUN:CANDIDATE`, or files of DNA.
-        strategy: how candidates are proposed; None: the preset's.
+        strategy: name of the search strategy; None: the preset's.
         workers: trainings that run in parallel; None: the preset's.
         workers_per_device: workers that share one GPU; None: the preset's.
         executor: `ray`, or `inline` to train in the process of the search; None: the preset's.

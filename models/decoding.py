@@ -92,7 +92,7 @@ def decode(
         cache: cache made by `init_cache` or returned by an earlier call.
         x: inputs at the next positions, one or more.
         shifts: functions applied to the scores of softmaxes, by node.
-        visibility: what the new positions may read. All positions of a prefix must be new in the same call.
+        visibility: positions that the new ones may read. All positions of a prefix must be new in the same call.
         fast_ops: functions that replace the `apply` of some ops, by name.
     """
     _check(cache, x)

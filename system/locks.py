@@ -27,7 +27,7 @@ def try_lock(descriptor: int, *, shared: bool = False, timeout_seconds: float = 
     Args:
         descriptor: open file or folder.
         shared: take a shared lock, which only an exclusive lock excludes, to check whether there is an exclusive lock.
-        timeout_seconds: how long to retry; infinity waits for the lock.
+        timeout_seconds: longest time of retries; infinity waits for the lock.
 
     Raises:
         OSError: this file system cannot lock, as with some network file systems.

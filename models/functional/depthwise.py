@@ -42,7 +42,7 @@ def causal_depthwise(
         x: inputs.
         kernel: weight of each position and channel; the current position comes last.
         past: the `kernel - 1` inputs before `x`; None at the start of a sequence, where they are zeros.
-        visible: which of the `kernel` positions each position sums (`attention.visible_taps`); None: all.
+        visible: mask of the `kernel` positions that each position sums (`attention.visible_taps`); None: all.
 
     Returns:
         The outputs, and the last `kernel - 1` inputs, which are the `past` of the next call.

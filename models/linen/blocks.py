@@ -53,7 +53,7 @@ class DecoderBlock(LayerModule):
 
         Args:
             x: inputs.
-            mask: which positions a position may read, in addition to the causal mask (`functional.attention.Mask`).
+            mask: positions that a position may read, in addition to the causal mask (`functional.attention.Mask`).
                 Attention and convolutions follow it.
             positions: rotary positions; None: no rotation (`functional.attention.Positions`).
             decode: whether to continue the sequence of the last call with `decode`, by any number of new positions.

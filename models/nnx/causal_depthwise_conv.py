@@ -80,7 +80,7 @@ class CausalDepthwiseConv(nnx.Module):
         Args:
             x: inputs.
             decode: whether to continue the sequence of the last call with `decode`.
-            mask: which positions a position may read; it always reads itself. If the features have several axes, the
+            mask: positions that a position may read; it always reads itself. If the features have several axes, the
                 first one is the axis of heads in the mask.
             start: number of positions decoded before; needed only with a mask.
 

@@ -141,7 +141,7 @@ class Op:
         width_match: operands whose widths must agree.
         laws: algebraic laws.
         time_dependence: input positions that the output at one position depends on.
-        decode_state: what decoding caches.
+        decode_state: kind of state that decoding caches.
         before_start: cached value at the start of a sequence, for the positions before the first.
         family: group of similar ops. Guided mutations first draw a family, then an op of the family.
         origin: `paper`, `extended` (this package, not the paper), or the name of the plugin that adds the op.

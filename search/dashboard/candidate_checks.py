@@ -27,7 +27,7 @@ class Check:
     """One check.
 
     Attributes:
-        name: what was checked.
+        name: name of the check.
         state: `passed`, `failed`, `open` if the check was not done, or not often enough, `noted` if it has no verdict.
         sentence: the result.
     """

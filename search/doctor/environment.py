@@ -44,7 +44,7 @@ class Finding:
         group: group of the check.
         check: name of the check.
         verdict: `failed`, `warning`, or for a passed check `ok`, `refused` or `accepted`.
-        reason: what was found, in a few words or a sentence.
+        reason: finding, in a few words or a sentence.
     """
 
     group: str

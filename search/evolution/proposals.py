@@ -97,7 +97,7 @@ class Proposal:
         function: fingerprint of the program; None if it has none.
         same_as: known candidate that the program equals, if no mutation gave a new program; None for a new program.
         statistics: number of tried mutations by result.
-        kinds: for each kind of edit, how many mutations were tried, invalid, known and new.
+        kinds: numbers of mutations that were tried, invalid, known and new, by kind of edit.
         edits: edits of the program (see `edit_model`); None: the edits of the parent, and a new one.
         merged_with: second parent of a merge; None for other children.
         unit: unit of width that it is trained at; None: the configured unit.

@@ -90,7 +90,7 @@ class EditChoice:
 
     Args:
         children: features of each mutated child so far.
-        gains: how much better each child is than its parent, in nats; negative if it is worse.
+        gains: gain of each child over its parent, in nats; negative if it is worse.
     """
 
     def __init__(self, children: Sequence[frozenset[str]], gains: Sequence[float]):

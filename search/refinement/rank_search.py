@@ -54,7 +54,7 @@ class RefinedModel:
     """A refined model.
 
     Attributes:
-        result: what was tried, kept and measured.
+        result: reductions that were tried and kept, and their measurements.
         parameters: parameters of the refined model; the original ones if nothing is kept.
         factors: factors of the kept matrices, float64.
     """

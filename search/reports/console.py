@@ -60,7 +60,7 @@ def print_table(
     Args:
         rows: text of each cell by title; all rows have the same titles.
         console: console to print on.
-        layout: how the table adapts.
+        layout: rules by which the table adapts to the width.
         styles: style of each row.
     """
     from rich import box

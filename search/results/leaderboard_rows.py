@@ -218,7 +218,7 @@ class Leaderboard:
         ladder: results of retraining at other scales; None if there are none.
         predictions: calibration of the predictions that stop trainings; None for runs without predictions.
         initial_programs: origin of each imported initial program, by candidate id.
-        about: what the results depend on: command, device, versions, random seed, text and every setting.
+        about: conditions of the results: command, device, versions, random seed, text and every setting.
     """
 
     run: str

@@ -24,8 +24,8 @@ class LineageStep:
 
     Attributes:
         candidate_id: first candidate with the edit.
-        mutations: how that candidate differs from its parent, or the origin of an initial program.
-        merged_from: in the lineage of a merge, the parents that have the edit; otherwise empty.
+        mutations: differences of that candidate to its parent, or the origin of an initial program.
+        merged_from: parents that have the edit, in the lineage of a merge; otherwise empty.
     """
 
     candidate_id: int

@@ -25,7 +25,7 @@ class RecordedTraining:
         kind: `baseline`; `live`, a mutation of live code; `paper`, one of the paper's mutations; `merge`; or `other`, a
             merge of which only the curve is used.
         outcome: `ok`, or the fault that the training ended with (see `OUTCOME_ADVICE`).
-        parent_gain: how much better than the baseline its (first) parent is, in nats per token.
+        parent_gain: gain of its (first) parent over the baseline, in nats per token.
         effect: its sum of effects (see `true_programs`) minus the parent's, in nats; higher is better. For a merge,
             minus the sum of its parts: both parents' sums minus that of their common edits. None for a fault and for
             `other`.

@@ -24,7 +24,7 @@ def print_simulation(summary: SimulationSummary, proposals: str, console: Consol
     Args:
         summary: summary of the simulation.
         proposals: `real` or `copies`.
-        console: where to print.
+        console: console to print on.
     """
     print_facts(_facts(summary), console)
     print_text("\nCost of the controller for each trial", console)

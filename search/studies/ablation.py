@@ -178,7 +178,7 @@ def ablate(
         config: configuration of every training.
         baseline: program that the changes are counted from.
         candidate: program whose changes are examined.
-        options: how the study runs.
+        options: options of the study.
         seeds: random seeds of the trainings.
         log: path of the log of finished trainings, from which an interrupted ablation resumes.
         most_trials: largest number of trainings; the programs `only N` are left out first, then the minimisation.

@@ -62,7 +62,7 @@ def compare(
     Args:
         config: configuration of every training.
         programs: programs to compare, the baseline first.
-        options: how the study runs.
+        options: options of the study.
         seeds: random seeds of the trainings.
         log: path of the log of finished trainings, from which an interrupted comparison resumes.
         sweep: number of learning rates tried for each program, spaced by factors of two around the configured one; the

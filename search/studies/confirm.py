@@ -55,7 +55,7 @@ def confirm(
 
     Args:
         path: name or path of the run.
-        options: how the study runs.
+        options: options of the study.
         config: configuration of the trainings; None: the run's.
         top: number of candidates to retrain, best first.
         repeats: number of trainings of each program.

@@ -95,7 +95,7 @@ def retrain_at_scale(
         scale: configuration of the scale.
         contenders: programs to retrain, the baseline first.
         seeds: random seeds of the trainings, the same at all scales.
-        options: how the study runs.
+        options: options of the study.
         allowance_seconds: step time of the baseline at the run's own size.
 
     Raises:

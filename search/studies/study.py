@@ -64,7 +64,7 @@ class Study:
         config: configuration of every training; of the section `search`, only `retries` is used.
         baseline: baseline program, whose step time is the unit of reference seconds.
         log: path of the log of finished trainings; None keeps them in memory only.
-        options: how the study runs.
+        options: options of the study.
         points: points of the budget, in the trial's unit, at which the validation loss is measured (`hurdle_losses`,
             `hurdle_steps`). They must rise and be below the full budget.
         run: manifest of the run whose dataset is used; None prepares the dataset of the configuration.

@@ -88,7 +88,7 @@ class StudyQueue:
         arms: arms to train.
         seeds: random seeds to train each arm with.
         log: log with the finished trainings.
-        retries: how often a training is repeated after it was lost with its worker.
+        retries: number of times that a training is repeated after it was lost with its worker.
 
     Attributes:
         waiting: trainings to start, in order.

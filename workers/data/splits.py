@@ -61,7 +61,7 @@ MOST_OVER_PLAN = 2.0
 """Largest ratio of a split's share of the bytes to its planned share; above it, a warning is given."""
 
 FILL_LIMIT = 2_000_000
-"""Number of documents above which the residue alone decides, in constant memory; so many documents fill every split."""
+"""Number of documents above which the residue alone decides, in constant memory. Every split then has documents."""
 
 MIN_BYTES = 10_000
 

@@ -26,8 +26,8 @@ class Example:
     """An instruction and its answer.
 
     Attributes:
-        inputs: what the model reads.
-        targets: what it learns to answer.
+        inputs: text that the model reads.
+        targets: answer that it learns.
         task: name of the task, for the mixture.
     """
 

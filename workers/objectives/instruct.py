@@ -44,11 +44,11 @@ class ExampleCounts:
     """Numbers of examples.
 
     Attributes:
-        training: examples to train on.
-        held_out: examples that training never sees.
-        draws: training examples in an epoch of the mixture, by task.
-        inputs_cut: examples longer than a sequence; their inputs lost their first tokens.
-        targets_cut: of these, examples whose targets alone are too long; their targets lost their last tokens.
+        training: number of examples to train on.
+        held_out: number of examples that training never sees.
+        draws: numbers of training examples in an epoch of the mixture, by task.
+        inputs_cut: number of examples longer than a sequence; their inputs lost their first tokens.
+        targets_cut: number of these whose targets alone are too long; their targets lost their last tokens.
     """
 
     training: int

@@ -41,7 +41,7 @@ class ObjectiveSteps:
 
     Attributes:
         model: model with its parameters in the form that is trained.
-        objective: what the model learns.
+        objective: objective of the training.
         optimizer: gradient transformation.
         averaging: exponent of the average of parameters; 0: no average.
         mesh: mesh of the devices; None: one device.

@@ -59,7 +59,7 @@ class ModelTraining:
     Attributes:
         trainer: data, budget, clock and devices of the training.
         model: language model to train.
-        objective: what the model learns: its batches.
+        objective: objective of the training, which makes its batches.
         optimizer: settings of the optimizer.
         settings: further settings.
         states: saved states; the training continues from the newest.

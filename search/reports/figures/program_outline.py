@@ -36,7 +36,7 @@ class OutlineNode:
         label: op or subprogram.
         detail: settings of the op; empty if it has none.
         family: family of the op, `call`, `input` or `output`.
-        mark: how it differs from the other program.
+        mark: kind of difference to the other program.
         about: explanation, one sentence or more.
         inside: the called subprogram, if its body is drawn in place of the call.
         operands: number of operands that it reads.
