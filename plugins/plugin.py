@@ -118,8 +118,8 @@ def primitive(
         time_dependence: `POINTWISE`, `PAST` (one operand), `REDUCES`, `PAIRS` (two activations give scores) or `MIXES`
             (scores and an activation give an activation).
         kernel: number of positions that a `PAST` op reads, if the number is limited.
-        decode_state: state that a `PAST` op keeps in decoding: the last `kernel - 1` inputs (the default if `kernel` > 1)
-            or the last output, which is then prepended to the new inputs. For `PAIRS` and `MIXES`, decoding keeps the
+        decode_state: state of a `PAST` op in decoding: the last `kernel - 1` inputs (the default if `kernel` > 1) or
+            the last output, which is then prepended to the new inputs. For `PAIRS` and `MIXES`, decoding keeps the
             second operand.
         before_start: output kept at the start of a sequence, before the first position; kept inputs start as 0.
         width_match: operands whose widths must agree; by default both, except that a scalar broadcasts.
