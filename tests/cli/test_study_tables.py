@@ -14,6 +14,7 @@ import pytest
 from rich.cells import cell_len
 
 from primer_search.primitives.programs.library import get
+from primer_search.search.doctor.leaky_programs import LEAKY_PROGRAMS
 from primer_search.search.evolution.candidate import Candidate
 from primer_search.search.runs.store import Store
 from primer_search.tests.support.command import command
@@ -104,7 +105,7 @@ def test_an_ablation_on_ids_without_text_is_in_nats(folder: Path, sessions: dict
 def test_colours_and_progress_are_left_out_where_they_are_not_wanted(
     folder: Path, sessions: dict[int, Session]
 ) -> None:
-    progress = ("starting", "1 layer, length 8", "leaky programs")
+    progress = ("starting", "1 layer, length 8", f"{len(LEAKY_PROGRAMS)} leaky programs")
     plain, quiet, full = sessions.values()
     assert plain.escapes and not plain.colours and full.colours
     for words in progress:
