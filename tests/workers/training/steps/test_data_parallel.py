@@ -55,7 +55,7 @@ for devices in (1, 8):
 one, eight = found[1], found[8]
 for single, spread in zip(one["gradients"], eight["gradients"], strict=True):
     assert np.abs(single).max() > 0
-    np.testing.assert_allclose(spread, single, rtol=0, atol=1e-5 * np.abs(single).max())
+    np.testing.assert_allclose(spread, single, rtol=0, atol=2e-5 * np.abs(single).max())
 for name in ("losses", "probe_logits", "norm"):
     np.testing.assert_allclose(eight[name], one[name], rtol=1e-5, atol=1e-5)
 print(json.dumps([one["shares"], eight["shares"], eight["whole"]]))
