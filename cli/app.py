@@ -32,6 +32,7 @@ from .options import (
     Config,
     Data,
     Executor,
+    FullTrialBudget,
     Init,
     Json,
     Overrides,
@@ -159,14 +160,7 @@ def _run(words: list[str]) -> int:
 def search(
     context: typer.Context,
     budget: Annotated[str, typer.Option(help="Wall-clock time of the whole search.", metavar="DURATION")] = "10m",
-    trial_budget: Annotated[
-        str | None,
-        typer.Option(
-            help="Budget of each candidate's full trial: 5m, or 5000steps.",
-            metavar="BUDGET",
-            show_default="the preset's",
-        ),
-    ] = None,
+    trial_budget: FullTrialBudget = None,
     config: Config = None,
     set_: Overrides = None,
     data: Data = None,

@@ -20,6 +20,7 @@ __all__ = [
     "Config",
     "Data",
     "Executor",
+    "FullTrialBudget",
     "Init",
     "Json",
     "Overrides",
@@ -67,6 +68,14 @@ Config = Annotated[
         help="A preset or a .toml file.",
         metavar="PRESET|FILE",
         show_default="by accelerator: laptop, gpu or tpu",
+    ),
+]
+FullTrialBudget = Annotated[
+    str | None,
+    typer.Option(
+        help="Budget of each candidate's full trial: 5m, or 5000steps.",
+        metavar="BUDGET",
+        show_default="the preset's",
     ),
 ]
 Overrides = Annotated[

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..system.user_folders import user_path
-from .options import Json, Overrides, print_json, say
+from .options import FullTrialBudget, Json, Overrides, print_json, say
 
 __all__ = ["register"]
 
@@ -25,14 +25,7 @@ def register(app: typer.Typer) -> None:
 def simulate(
     workers: Annotated[int, typer.Option(help="Number of simulated workers.", metavar="N")] = 1000,
     budget: Annotated[str, typer.Option(help="Simulated time of the search.", metavar="DURATION")] = "7d",
-    trial_budget: Annotated[
-        str | None,
-        typer.Option(
-            help="Budget of each candidate's full trial: 5m, or 5000steps.",
-            metavar="BUDGET",
-            show_default="the preset's",
-        ),
-    ] = None,
+    trial_budget: FullTrialBudget = None,
     config: Annotated[str, typer.Option(help="A preset or a .toml file.", metavar="PRESET|FILE")] = "primer_paper",
     set_: Overrides = None,
     strategy: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,6 +41,12 @@ def penalty_by_formula(kind: str, strength: float, stream: np.ndarray) -> float:
 def model_of(stack: Any, **others: Any) -> LanguageModel:
     graph = build_graph(get("PRIMER_EZ", CONFIG.unit, CONFIG.heads))
     return replace(language_model(graph, replace(CONFIG, stack=stack)), **others)
+
+
+def streams_of(model: LanguageModel, parameters: Any, batches: Sequence[TrainingBatch]) -> list[np.ndarray]:
+    """Return the residual stream of each batch."""
+    stream = jax.jit(lambda parameters, batch: model.predict(parameters, batch, stream=True).stream)
+    return [np.asarray(stream(parameters, batch)) for batch in batches]
 
 
 @pytest.fixture
@@ -85,8 +92,7 @@ def test_padding_and_the_borders_of_texts_have_no_penalty(kind: Any, prefix: boo
     penalty = LinearityPenalty(kind, strength)
     loss, (losses, _) = jax.jit(BatchModel(model, penalty).loss)(parameters, batch)
     alone = [packed_batch([[example]], len(example.tokens) - 1, prefix) for row in packed for example in row]
-    stream = jax.jit(lambda parameters, batch: model.predict(parameters, batch, stream=True).stream)
-    streams = [np.asarray(stream(parameters, one)) for one in alone]
+    streams = streams_of(model, parameters, alone)
     assert [stream.shape[2] for stream in streams] == [3, 4, 2]
     expected = penalty_by_formula(kind, strength, np.concatenate(streams, axis=2))
     assert float(loss - jnp.mean(losses)) == pytest.approx(expected, rel=1e-4)
@@ -107,8 +113,7 @@ def test_the_padding_after_the_targets_has_no_penalty(rng: np.random.Generator) 
         TrainingBatch(batch.tokens[row : row + 1, :end], prefix=prefix[row : row + 1, :end])
         for row, end in enumerate(ends[:, 0])
     ]
-    stream = jax.jit(lambda parameters, batch: model.predict(parameters, batch, stream=True).stream)
-    streams = [np.asarray(stream(parameters, one)) for one in rows]
+    streams = streams_of(model, parameters, rows)
     expected = penalty_by_formula("cosine", 0.3, np.concatenate(streams, axis=2))
     assert float(loss - jnp.mean(losses)) == pytest.approx(expected, rel=1e-4)
     empty = penalized(parameters, replace(batch, weights=weights * 0))[0]

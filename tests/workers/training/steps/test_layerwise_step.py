@@ -27,18 +27,19 @@ TOKENS = np.random.default_rng(0).integers(0, 300, (3, 4, 17)).astype(np.int32)
 
 
 @pytest.mark.parametrize(
-    ("program", "layers", "averaging", "rate"),
+    ("program", "layers", "unit", "averaging", "rate"),
     [
-        ("TRANSFORMER", 3, 8.0, None),
-        ("PRIMER_EZ", 2, 0.0, 0.5),
-        ("PRIMER", 1, 8.0, None),
-        ("TRANSFORMER_MESA", 1, 8.0, None),  # the loss of two such layers amplifies rounding a hundredfold
+        ("TRANSFORMER", 3, 1, 8.0, None),
+        ("PRIMER_EZ", 2, 1, 0.0, 0.5),
+        ("PRIMER", 1, 1, 8.0, None),
+        ("TRANSFORMER_MESA", 2, 2, 8.0, None),  # at unit 1, its loss amplifies rounding a hundredfold
     ],
 )
 def test_steps_and_evaluation_equal_those_of_the_whole_step(
-    program: str, layers: int, averaging: float, rate: float | None
+    program: str, layers: int, unit: int, averaging: float, rate: float | None
 ) -> None:
-    flat = FlatModel(language_model(build_graph(library.get(program, 1)), replace(CONFIG, layers=layers)))
+    config = replace(CONFIG, layers=layers, unit=unit)
+    flat = FlatModel(language_model(build_graph(library.get(program, unit)), config))
     whole, ours = (
         _train(StepFunctions(flat, make_optimizer(OPTIMIZER), 4, averaging, by_layer=by_layer), flat, rate)
         for by_layer in (False, True)
